@@ -1,0 +1,14 @@
+"""Domains, named boundary parts, quadrature rules and samplers. Knows no fields."""
+
+from sobng.geometry.ball import Ball as Ball, Disk as Disk
+from sobng.geometry.box import Box as Box, Interval as Interval
+from sobng.geometry.domain import AbstractDomain as AbstractDomain
+from sobng.geometry.region import Region as Region
+from sobng.geometry.samplers import (
+    AbstractSampler as AbstractSampler,
+    Adaptive as Adaptive,
+    Gauss as Gauss,
+    Sobol as Sobol,
+    Uniform as Uniform,
+)
+from sobng.geometry.spacetime import SpaceTime as SpaceTime
