@@ -1,0 +1,72 @@
+"""The code people copy runs: README, pages and the examples in docstrings."""
+
+import inspect
+import pathlib
+import re
+import textwrap
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import sobng
+
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+# The info string is captured whole, so that "python notest" is seen as one that is not
+# run, and blocks of other languages as none of ours.
+_BLOCK = re.compile(
+    r"^(?P<indent>[ \t]*)```(?P<info>[^\n`]*)\n(?P<code>.*?)^(?P=indent)```[ \t]*$",
+    re.MULTILINE | re.DOTALL,
+)
+
+
+def python_blocks(text: str) -> list[tuple[int, str]]:
+    """The line before each block of Python, and its code."""
+    return [
+        (text[: match.start()].count("\n") + 1, textwrap.dedent(match["code"]))
+        for match in _BLOCK.finditer(text)
+        if match["info"].strip() == "python"
+    ]
+
+
+def run_blocks(text: str, filename: str, namespace: dict) -> None:
+    """Runs the blocks in order, in one namespace; errors show the line in the page."""
+    for line, code in python_blocks(text):
+        exec(compile("\n" * line + code, filename, "exec"), namespace)
+
+
+def public_names() -> list[str]:
+    return [
+        name
+        for name, value in vars(sobng).items()
+        if not name.startswith("_") and not inspect.ismodule(value)
+    ]
+
+
+def has_own_example(name: str) -> bool:
+    documented = getattr(sobng, name)
+    text = getattr(documented, "__doc__", None) or ""
+    return bool(python_blocks(text))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_code_of_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run_blocks(page.read_text(), str(page), {"__name__": page.stem})
+
+
+@pytest.mark.parametrize("name", filter(has_own_example, public_names()))
+def test_the_example_in_a_docstring_runs(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    # What every example may take for granted; anything else it imports itself.
+    namespace = {"jax": jax, "jnp": jnp, "sn": sobng, "sobng": sobng}
+    run_blocks(getattr(sobng, name).__doc__, f"<example of {name}>", namespace)
+
+
+def test_marked_blocks_and_other_languages_are_left_alone():
+    unmarked = "  ```python\n  a = 1\n  ```\n"
+    page = "```python notest\nraise\n```\n```sh\nmake\n```\n" + unmarked
+    assert python_blocks(page) == [(7, "a = 1\n")]
