@@ -1,0 +1,15 @@
+"""Neural fields, and wrappers that make a field obey a condition exactly."""
+
+from sobng.fields.constrained import Constrained as Constrained
+from sobng.fields.field import AbstractField as AbstractField
+from sobng.fields.lift import BoxLift as BoxLift
+from sobng.fields.mlp import MLP as MLP
+from sobng.fields.partition import (
+    combine as combine,
+    Frozen as Frozen,
+    linear_leaves as linear_leaves,
+    partition as partition,
+    with_bandwidth as with_bandwidth,
+)
+from sobng.fields.scaled import Scaled as Scaled, UnitCell as UnitCell
+from sobng.fields.sum import Sum as Sum
