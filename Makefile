@@ -37,7 +37,7 @@ format: $(VENV)/.dev  ## let ruff mend what it can
 	@$(BIN)/ruff format .
 
 docs: $(VENV)/.docs  ## build the documentation into out/site, strictly
-	@$(BIN)/python -m mkdocs build -q --strict -f docs/config/mkdocs.yml
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build -q --strict -f docs/config/mkdocs.yml
 
 notebooks: $(VENV)/.notebooks  ## execute the notebooks in place
 	@$(BIN)/jupyter-execute --inplace $(ARGS) notebooks/*.ipynb

@@ -46,10 +46,12 @@ def public_names() -> list[str]:
     ]
 
 
-def has_own_example(name: str) -> bool:
-    documented = getattr(sobng, name)
-    text = getattr(documented, "__doc__", None) or ""
-    return bool(python_blocks(text))
+def with_example() -> list[str]:
+    return [name for name in public_names() if python_blocks(docstring(name))]
+
+
+def docstring(name: str) -> str:
+    return getattr(getattr(sobng, name), "__doc__", None) or ""
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -58,12 +60,12 @@ def test_the_code_of_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch)
     run_blocks(page.read_text(), str(page), {"__name__": page.stem})
 
 
-@pytest.mark.parametrize("name", filter(has_own_example, public_names()))
+@pytest.mark.parametrize("name", with_example())
 def test_the_example_in_a_docstring_runs(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     # What every example may take for granted; anything else it imports itself.
     namespace = {"jax": jax, "jnp": jnp, "sn": sobng, "sobng": sobng}
-    run_blocks(getattr(sobng, name).__doc__, f"<example of {name}>", namespace)
+    run_blocks(docstring(name), f"<example of {name}>", namespace)
 
 
 def test_marked_blocks_and_other_languages_are_left_alone():
