@@ -7,9 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 from equinox import AbstractVar
 from jaxtyping import Array, ArrayLike, Float
+from scipy.special import ndtri, roots_jacobi, roots_legendre
 
 from sobng.geometry.checks import as_number, as_point, check_radius, Coordinates
 from sobng.geometry.domain import AbstractDomain
+from sobng.geometry.namespace import constant, Coords, Module, safe_root, Values
 from sobng.geometry.patch import AbstractPatch
 from sobng.geometry.quadrature import fixed, Points, Rule, tensor, Uniforms
 
@@ -33,10 +35,6 @@ class Sphere(AbstractPatch):
     def measure(self) -> float:
         return self.dim * _ball_volume(self.dim, 1.0) * self.radius ** (self.dim - 1)
 
-    @property
-    def has_factor(self) -> bool:
-        return True
-
     def rule(self, num: int) -> Rule:
         directions, weights = _directions(self.dim, num)
         return self._place(directions), weights * self.measure
@@ -46,14 +44,15 @@ class Sphere(AbstractPatch):
             _to_sphere(uniforms(num, _sphere_latent(self.dim)), self.dim)
         )
 
-    def gap(self, x: Float[Array, " dim"]) -> Float[Array, ""]:
-        return jnp.abs(ball_distance(self.centre, self.radius, x))
+    def gaps(self, x: Coords, xp: Module) -> Values:
+        return xp.abs(ball_distance(self.centre, self.radius, x, xp))
 
-    def normal(self, x: Float[Array, " dim"]) -> Float[Array, " dim"]:
-        offset = x - jnp.asarray(self.centre, x.dtype)
-        return offset / jnp.sqrt(jnp.sum(offset**2))
+    def normals(self, x: Coords, xp: Module) -> Coords:
+        offset = x - constant(self.centre, x, xp)
+        return offset / xp.sqrt(xp.sum(offset**2, axis=-1, keepdims=True))
 
     def factor(self, x: Float[Array, " dim"]) -> Float[Array, ""]:
+        """Zero on the sphere, one at the centre."""
         # (R - r)(R + r) / R^2 without the root, which has no derivative at the centre.
         offset = (x - jnp.asarray(self.centre, x.dtype)) / self.radius
         return 1.0 - jnp.sum(offset**2)
@@ -81,8 +80,8 @@ class AbstractBall(AbstractDomain):
     def measure(self) -> float:
         return _ball_volume(self.dim, self.radius)
 
-    def distance(self, x: Float[Array, " dim"]) -> Float[Array, ""]:
-        return ball_distance(self.centre, self.radius, x)
+    def signed(self, x: Coords, xp: Module) -> Values:
+        return ball_distance(self.centre, self.radius, x, xp)
 
     def level(self, x: Float[Array, " dim"]) -> Float[Array, ""]:
         return self._sphere.factor(x)
@@ -103,7 +102,15 @@ class AbstractBall(AbstractDomain):
         directions = _to_sphere(unit[:, 1:], self.dim)
         return np.asarray(self.centre) + self.radius * radii * directions
 
-    def patch(self, names: tuple[str, ...]) -> AbstractPatch:
+    def has_factor(self, names: tuple[str, ...]) -> bool:
+        return True
+
+    def factor(
+        self, names: tuple[str, ...], x: Float[Array, " dim"]
+    ) -> Float[Array, ""]:
+        return self._sphere.factor(x)
+
+    def patch(self, names: tuple[str, ...]) -> Sphere:
         return self._sphere
 
     @property
@@ -138,8 +145,8 @@ class Disk(AbstractBall):
         check_radius(self.radius, "Disk")
         if len(self.centre) != 2:
             raise ValueError(
-                f"`Disk` lies in the plane. Got a centre of {len(self.centre)} numbers. "
-                "Give two, or use `Ball` in other dimensions."
+                f"`Disk` lies in the plane. Got a centre of {len(self.centre)} "
+                "numbers. Give two, or use `Ball` in other dimensions."
             )
 
     @property
@@ -184,13 +191,11 @@ class Ball(AbstractBall):
 
 
 def ball_distance(
-    centre: tuple[float, ...], radius: float, x: Float[Array, " dim"]
-) -> Float[Array, ""]:
+    centre: tuple[float, ...], radius: float, x: Coords, xp: Module
+) -> Values:
     """The signed Euclidean distance to a sphere, positive inside."""
-    squares = jnp.sum((x - jnp.asarray(centre, x.dtype)) ** 2)
-    at_centre = squares == 0
-    root = jnp.sqrt(jnp.where(at_centre, 1.0, squares))
-    return radius - jnp.where(at_centre, 0.0, root)
+    squares = xp.sum((x - constant(centre, x, xp)) ** 2, axis=-1)
+    return radius - safe_root(squares, xp)
 
 
 def _ball_volume(dim: int, radius: float) -> float:
@@ -203,8 +208,6 @@ def _radial(dim: int, num: int) -> tuple[np.ndarray, np.ndarray]:
     In 2-D in s = r^2 (Legendre), since even powers of r are what a smooth function
     leaves after the average over the angle; in 3-D Gauss-Jacobi in r.
     """
-    from scipy.special import roots_jacobi, roots_legendre
-
     # `k` nodes see degree 2 k (3-D) or 4 k (2-D); directions of about twice as many
     # points per axis see the same degree.
     if dim == 2:
@@ -254,7 +257,5 @@ def _to_sphere(unit: Float[np.ndarray, "n latent"], dim: int) -> Points:
             return circle
         height = 2 * unit[:, 1:] - 1
         return np.concatenate([circle * np.sqrt(1 - height**2), height], axis=1)
-    from scipy.special import ndtri
-
     normals = ndtri(np.clip(unit, 1e-12, 1 - 1e-12))
     return normals / np.linalg.norm(normals, axis=1, keepdims=True)

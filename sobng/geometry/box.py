@@ -1,7 +1,6 @@
 """Intervals and axis-aligned boxes."""
 
 import equinox as eqx
-import jax.numpy as jnp
 import numpy as np
 from equinox import AbstractVar
 from jaxtyping import Array, ArrayLike, Float
@@ -10,7 +9,7 @@ from sobng.geometry.checks import as_number, as_point, check_bounds, Coordinates
 from sobng.geometry.domain import AbstractDomain
 from sobng.geometry.faces import Faces
 from sobng.geometry.implicit import conjunction
-from sobng.geometry.patch import AbstractPatch
+from sobng.geometry.namespace import constant, Coords, Module, safe_root, Values
 from sobng.geometry.quadrature import cuboid, Points, Rule, Uniforms
 from sobng.geometry.region import Region
 
@@ -42,8 +41,8 @@ class AbstractBox(AbstractDomain):
     def measure(self) -> float:
         return float(np.prod(np.asarray(self.upper) - np.asarray(self.lower)))
 
-    def distance(self, x: Float[Array, " dim"]) -> Float[Array, ""]:
-        return box_distance(self.lower, self.upper, x)
+    def signed(self, x: Coords, xp: Module) -> Values:
+        return box_distance(self.lower, self.upper, x, xp)
 
     def level(self, x: Float[Array, " dim"]) -> Float[Array, ""]:
         scale = 2.0 / min(
@@ -61,7 +60,15 @@ class AbstractBox(AbstractDomain):
         lower, upper = self.bounds
         return lower + (upper - lower) * uniforms(num, self.dim)
 
-    def patch(self, names: tuple[str, ...]) -> AbstractPatch:
+    def has_factor(self, names: tuple[str, ...]) -> bool:
+        return True
+
+    def factor(
+        self, names: tuple[str, ...], x: Float[Array, " dim"]
+    ) -> Float[Array, ""]:
+        return self.patch(names).factor(x)
+
+    def patch(self, names: tuple[str, ...]) -> Faces:
         indices = [self.names.index(name) for name in names]
         faces = tuple((index // 2, index % 2) for index in indices)
         return Faces(self.lower, self.upper, faces)
@@ -146,16 +153,13 @@ class Box(AbstractBox):
 
 
 def box_distance(
-    lower: tuple[float, ...], upper: tuple[float, ...], x: Float[Array, " dim"]
-) -> Float[Array, ""]:
+    lower: tuple[float, ...], upper: tuple[float, ...], x: Coords, xp: Module
+) -> Values:
     """The signed Euclidean distance to the boundary of a box, positive inside."""
-    low, high = jnp.asarray(lower, x.dtype), jnp.asarray(upper, x.dtype)
-    excess = jnp.maximum(low - x, x - high)
-    depth = -jnp.max(excess)
-    outside = depth < 0
-    # The inner `where` keeps the derivative of the root away from zero.
-    squares = jnp.where(outside, jnp.sum(jnp.maximum(excess, 0.0) ** 2), 1.0)
-    return jnp.where(outside, -jnp.sqrt(squares), depth)
+    excess = xp.maximum(constant(lower, x, xp) - x, x - constant(upper, x, xp))
+    depth = -xp.max(excess, axis=-1)
+    away = safe_root(xp.sum(xp.maximum(excess, 0.0) ** 2, axis=-1), xp)
+    return xp.where(depth < 0, -away, depth)
 
 
 def _face_name(axis: int, side: int) -> str:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from sobng.geometry.namespace import Coords, Module, Values
 from sobng.geometry.patch import AbstractPatch
 from sobng.geometry.quadrature import Points, Rule, Uniforms
 from sobng.geometry.region import Region
@@ -46,16 +47,22 @@ class AbstractDomain(eqx.Module):
         """Length, area or volume."""
 
     @abc.abstractmethod
-    def distance(self, x: Float[Array, " dim"]) -> Float[Array, ""]:
-        """The distance to the boundary, negative outside (traceable, one point).
-
-        The sign is right everywhere. The size is the Euclidean distance for simple
-        shapes and a bound of it for set operations.
-        """
+    def signed(self, x: Coords, xp: Module) -> Values:
+        """`distance`, at one traced point or at many on the host."""
 
     @abc.abstractmethod
     def level(self, x: Float[Array, " dim"]) -> Float[Array, ""]:
         """Like `distance`, but smooth away from corners, and of size one."""
+
+    @abc.abstractmethod
+    def has_factor(self, names: tuple[str, ...]) -> bool:
+        """Whether there is a `factor` for these parts."""
+
+    @abc.abstractmethod
+    def factor(
+        self, names: tuple[str, ...], x: Float[Array, " dim"]
+    ) -> Float[Array, ""]:
+        """Zero on these parts, positive inside, of size one (traceable)."""
 
     @abc.abstractmethod
     def rule(self, num: int) -> Rule:
@@ -69,20 +76,28 @@ class AbstractDomain(eqx.Module):
     def patch(self, names: tuple[str, ...]) -> AbstractPatch:
         """The union of the named parts; the names are known to be valid."""
 
+    def distance(self, x: Float[Array, " dim"]) -> Float[Array, ""]:
+        """The distance to the boundary, negative outside (traceable, one point).
+
+        The sign is right everywhere. The size is the Euclidean distance for simple
+        shapes and a lower bound of it inside set operations.
+        """
+        return self.signed(x, jnp)
+
     @property
     def interior(self) -> Region:
         """The domain without its boundary."""
-        return Region("interior", self, None)
+        return Region("interior", (), self, None)
 
     @property
     def boundary(self) -> Region:
         """The whole boundary."""
-        return Region("boundary", self, self.patch(self.names))
+        return Region("boundary", self.names, self, self.patch(self.names))
 
     @property
     def parts(self) -> dict[str, Region]:
         """The parts of the boundary, by name."""
-        return {name: Region(name, self, self.patch((name,))) for name in self.names}
+        return {name: self.part(name) for name in self.names}
 
     def part(self, *names: str) -> Region:
         """One part of the boundary, or several as one region.
@@ -103,7 +118,7 @@ class AbstractDomain(eqx.Module):
                 f"Choose from {', '.join(map(repr, self.names))}."
             )
         names = tuple(dict.fromkeys(names))
-        return Region("+".join(names), self, self.patch(names))
+        return Region("+".join(names), names, self, self.patch(names))
 
     def __or__(self, other: "AbstractDomain") -> "AbstractDomain":
         return OPERATORS["union"](self, other)
@@ -116,13 +131,3 @@ class AbstractDomain(eqx.Module):
 
     def __mul__(self, other: "AbstractDomain") -> "AbstractDomain":
         return OPERATORS["product"](self, other)
-
-
-@eqx.filter_jit
-def _distances(domain: AbstractDomain, points: Array) -> Array:
-    return eqx.filter_vmap(domain.distance)(points)
-
-
-def contains(domain: AbstractDomain, points: Points) -> np.ndarray:
-    """Which points lie strictly inside; compiled once per domain and size."""
-    return np.asarray(_distances(domain, jnp.asarray(points))) > 0

@@ -4,10 +4,10 @@ import functools
 import operator
 
 import equinox as eqx
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from sobng.geometry.namespace import constant, Coords, Module, Values
 from sobng.geometry.patch import AbstractPatch, choose, concatenate
 from sobng.geometry.quadrature import cuboid, Points, Rule, split, Uniforms
 
@@ -26,10 +26,6 @@ class Faces(AbstractPatch):
     @property
     def measure(self) -> float:
         return float(sum(self._areas))
-
-    @property
-    def has_factor(self) -> bool:
-        return True
 
     def rule(self, num: int) -> Rule:
         nums = split(num, self._areas)
@@ -52,18 +48,19 @@ class Faces(AbstractPatch):
             )
         return points
 
-    def gap(self, x: Float[Array, " dim"]) -> Float[Array, ""]:
-        return jnp.min(self._gaps(x))
+    def gaps(self, x: Coords, xp: Module) -> Values:
+        return xp.min(self._all_gaps(x, xp), axis=-1)
 
-    def normal(self, x: Float[Array, " dim"]) -> Float[Array, " dim"]:
-        nearest = jnp.argmin(self._gaps(x))
+    def normals(self, x: Coords, xp: Module) -> Coords:
+        nearest = xp.argmin(self._all_gaps(x, xp), axis=-1)
         axes = np.array([axis for axis, _ in self.faces])
         signs = np.array([2.0 * side - 1.0 for _, side in self.faces])
         normals = np.zeros((len(self.faces), self.dim))
         normals[np.arange(len(self.faces)), axes] = signs
-        return jnp.asarray(normals, x.dtype)[nearest]
+        return constant(normals, x, xp)[nearest]
 
     def factor(self, x: Float[Array, " dim"]) -> Float[Array, ""]:
+        """Zero on the faces, positive inside, with maximum one."""
         # s on a lower face, 1 - s on an upper one, 4 s (1 - s) where an axis has both.
         # Both are differences from the bound, so that they vanish exactly there.
         values = [
@@ -92,10 +89,10 @@ class Faces(AbstractPatch):
         points, weights = cuboid(_drop(self.lower, axis), _drop(self.upper, axis), num)
         return np.insert(points, axis, value, axis=1), weights
 
-    def _gaps(self, x: Float[Array, " dim"]) -> Float[Array, " faces"]:
+    def _all_gaps(self, x: Coords, xp: Module):
         axes = np.array([axis for axis, _ in self.faces])
         values = np.array([(self.lower, self.upper)[side][a] for a, side in self.faces])
-        return jnp.abs(x[axes] - jnp.asarray(values, x.dtype))
+        return xp.abs(x[..., axes] - constant(values, x, xp))
 
 
 def _drop(values: tuple[float, ...], axis: int) -> tuple[float, ...]:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from sobng.geometry.namespace import Coords, Module, Values
 from sobng.geometry.quadrature import Points, Rule, split, Uniforms
 
 
@@ -28,11 +29,6 @@ class AbstractPatch(eqx.Module):
     def measure(self) -> float:
         """Length, area, or number of points in one dimension."""
 
-    @property
-    @abc.abstractmethod
-    def has_factor(self) -> bool:
-        """Whether `factor` exists."""
-
     @abc.abstractmethod
     def rule(self, num: int) -> Rule:
         """A deterministic rule of about `num` points; weights sum to the measure."""
@@ -42,16 +38,16 @@ class AbstractPatch(eqx.Module):
         """Exactly `num` points, uniformly distributed."""
 
     @abc.abstractmethod
-    def gap(self, x: Float[Array, " dim"]) -> Float[Array, ""]:
+    def gaps(self, x: Coords, xp: Module) -> Values:
         """The distance to the patch or to the surface it lies in, non-negative."""
 
     @abc.abstractmethod
-    def normal(self, x: Float[Array, " dim"]) -> Float[Array, " dim"]:
-        """The outward unit normal at a point of the patch."""
+    def normals(self, x: Coords, xp: Module) -> Coords:
+        """The outward unit normals at points of the patch."""
 
-    @abc.abstractmethod
-    def factor(self, x: Float[Array, " dim"]) -> Float[Array, ""]:
-        """Zero on the patch, positive inside the domain, of size one."""
+    def normal(self, x: Float[Array, " dim"]) -> Float[Array, " dim"]:
+        """The outward unit normal at one point (traceable)."""
+        return self.normals(x, jnp)
 
 
 class Joined(AbstractPatch):
@@ -66,10 +62,6 @@ class Joined(AbstractPatch):
     @property
     def measure(self) -> float:
         return sum(patch.measure for patch in self.patches)
-
-    @property
-    def has_factor(self) -> bool:
-        return all(patch.has_factor for patch in self.patches)
 
     def rule(self, num: int) -> Rule:
         nums = split(num, [patch.measure for patch in self.patches])
@@ -88,18 +80,16 @@ class Joined(AbstractPatch):
             ]
         )
 
-    def gap(self, x: Float[Array, " dim"]) -> Float[Array, ""]:
-        return jnp.min(jnp.stack([patch.gap(x) for patch in self.patches]))
+    def gaps(self, x: Coords, xp: Module) -> Values:
+        return xp.min(self._all_gaps(x, xp), axis=-1)
 
-    def normal(self, x: Float[Array, " dim"]) -> Float[Array, " dim"]:
-        nearest = jnp.argmin(jnp.stack([patch.gap(x) for patch in self.patches]))
-        return jnp.stack([patch.normal(x) for patch in self.patches])[nearest]
+    def normals(self, x: Coords, xp: Module) -> Coords:
+        nearest = xp.argmin(self._all_gaps(x, xp), axis=-1)[..., None, None]
+        normals = xp.stack([patch.normals(x, xp) for patch in self.patches], axis=-2)
+        return xp.take_along_axis(normals, nearest, axis=-2)[..., 0, :]
 
-    def factor(self, x: Float[Array, " dim"]) -> Float[Array, ""]:
-        value = self.patches[0].factor(x)
-        for patch in self.patches[1:]:
-            value = value * patch.factor(x)
-        return value
+    def _all_gaps(self, x: Coords, xp: Module):
+        return xp.stack([patch.gaps(x, xp) for patch in self.patches], axis=-1)
 
 
 def join(patches: Sequence[AbstractPatch]) -> AbstractPatch:

@@ -29,6 +29,7 @@ class Region(eqx.Module):
     """
 
     name: str = eqx.field(static=True)
+    names: tuple[str, ...] = eqx.field(static=True)
     domain: Any  # an `AbstractDomain`, whose file imports this one
     patch: AbstractPatch | None  # `None` for the interior
 
@@ -50,7 +51,7 @@ class Region(eqx.Module):
     @property
     def has_factor(self) -> bool:
         """Whether `factor` exists, so that a field can vanish here exactly."""
-        return self.patch is not None and self.patch.has_factor
+        return self.patch is not None and self.domain.has_factor(self.names)
 
     @property
     def faces(self) -> tuple[tuple[int, int], ...] | None:
@@ -105,8 +106,8 @@ class Region(eqx.Module):
 
         **Raises:** `ValueError` for an interior and where `has_factor` is false.
         """
-        patch = self._boundary("factor")
-        if not patch.has_factor:
+        self._boundary("factor")
+        if not self.has_factor:
             raise ValueError(
                 f"`{self.name}` has no factor: no known function vanishes there and "
                 "is positive in the rest of the domain. "
@@ -114,7 +115,7 @@ class Region(eqx.Module):
                 "Impose the condition as a penalty (`exact=False`) or use the whole "
                 "boundary."
             )
-        return patch.factor(x)
+        return self.domain.factor(self.names, x)
 
     def _boundary(self, what: str) -> AbstractPatch:
         if self.patch is None:

@@ -9,6 +9,7 @@ from sobng.geometry.box import AbstractBox, Interval
 from sobng.geometry.domain import AbstractDomain, OPERATORS
 from sobng.geometry.faces import Faces
 from sobng.geometry.implicit import conjunction
+from sobng.geometry.namespace import constant, Coords, Module, Values
 from sobng.geometry.patch import AbstractPatch, join
 from sobng.geometry.quadrature import (
     cuboid,
@@ -96,10 +97,28 @@ class SpaceTime(AbstractDomain):
     @property
     def lateral(self) -> Region:
         """The boundary of the space at all times."""
-        return Region("lateral", self, self.patch(self.space.names))
+        names = self.space.names
+        return Region("lateral", names, self, self.patch(names))
 
-    def distance(self, x: Float[Array, " dim"]) -> Float[Array, ""]:
-        return jnp.minimum(self.time.distance(x[:1]), self.space.distance(x[1:]))
+    def face(self, axis: int, side: int) -> Region:
+        """One face, if the space is a box; axis 0 is time.
+
+        **Raises:** `ValueError` if there is no such face.
+        """
+        if axis == 0 and side in (0, 1):
+            return self.final if side else self.initial
+        if not isinstance(self.space, AbstractBox):
+            raise ValueError(
+                "Only products of boxes have faces by number. "
+                f"Got a space of type `{type(self.space).__name__}`. "
+                "Use `part(name)`."
+            )
+        return self.part(self.space.face(axis - 1, side).name)
+
+    def signed(self, x: Coords, xp: Module) -> Values:
+        return xp.minimum(
+            self.time.signed(x[..., :1], xp), self.space.signed(x[..., 1:], xp)
+        )
 
     def level(self, x: Float[Array, " dim"]) -> Float[Array, ""]:
         return conjunction([self.time.level(x[:1]), self.space.level(x[1:])])
@@ -115,24 +134,39 @@ class SpaceTime(AbstractDomain):
     def draw(self, num: int, uniforms: Uniforms) -> Points:
         return _product_draw(self.time, self.space, num, uniforms)
 
+    def has_factor(self, names: tuple[str, ...]) -> bool:
+        walls = self._walls(names)
+        return not walls or self.space.has_factor(walls)
+
+    def factor(
+        self, names: tuple[str, ...], x: Float[Array, " dim"]
+    ) -> Float[Array, ""]:
+        walls, sides = self._walls(names), self._sides(names)
+        value = self.space.factor(walls, x[1:]) if walls else jnp.ones((), x.dtype)
+        if sides:
+            ends = tuple((0, side) for side in sides)
+            value = value * Faces(self.time.lower, self.time.upper, ends).factor(x[:1])
+        return value
+
     def patch(self, names: tuple[str, ...]) -> AbstractPatch:
-        space_names = tuple(name for name in names if name in self.space.names)
-        patches: list[AbstractPatch] = []
+        walls, sides = self._walls(names), self._sides(names)
         if isinstance(self.space, AbstractBox):
-            lower, upper = ((*t, *x) for t, x in self._corners(self.space))
-            faces = [(0, side) for side in self._sides(names)]
-            if space_names:
-                walls = self.space.patch(space_names)
-                assert isinstance(walls, Faces)
-                faces += [(1 + axis, side) for axis, side in walls.faces]
+            lower = (*self.time.lower, *self.space.lower)
+            upper = (*self.time.upper, *self.space.upper)
+            faces = [(0, side) for side in sides]
+            if walls:
+                spatial = self.space.patch(walls).faces
+                faces += [(1 + axis, side) for axis, side in spatial]
             return Faces(lower, upper, tuple(faces))
-        patches += [Slice(self.time, side, self.space) for side in self._sides(names)]
-        if space_names:
-            patches.append(Cylinder(self.time, self.space.patch(space_names)))
+        patches: list[AbstractPatch] = [
+            Slice(self.time, side, self.space) for side in sides
+        ]
+        if walls:
+            patches.append(Cylinder(self.time, self.space.patch(walls)))
         return join(patches)
 
-    def _corners(self, space: AbstractBox):
-        return ((self.time.lower, space.lower), (self.time.upper, space.upper))
+    def _walls(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(name for name in names if name in self.space.names)
 
     def _sides(self, names: tuple[str, ...]) -> list[int]:
         return [side for side, name in enumerate(("initial", "final")) if name in names]
@@ -154,10 +188,6 @@ class Slice(AbstractPatch):
         return self.space.measure
 
     @property
-    def has_factor(self) -> bool:
-        return True
-
-    @property
     def value(self) -> float:
         """The time."""
         return (self.time.lower, self.time.upper)[self.side][0]
@@ -169,15 +199,13 @@ class Slice(AbstractPatch):
     def draw(self, num: int, uniforms: Uniforms) -> Points:
         return np.insert(self.space.draw(num, uniforms), 0, self.value, axis=1)
 
-    def gap(self, x: Float[Array, " dim"]) -> Float[Array, ""]:
-        return jnp.abs(x[0] - self.value)
+    def gaps(self, x: Coords, xp: Module) -> Values:
+        return xp.abs(x[..., 0] - self.value)
 
-    def normal(self, x: Float[Array, " dim"]) -> Float[Array, " dim"]:
-        return jnp.zeros_like(x).at[0].set(2.0 * self.side - 1.0)
-
-    def factor(self, x: Float[Array, " dim"]) -> Float[Array, ""]:
-        sign = 1.0 - 2.0 * self.side
-        return (x[0] - self.value) * (sign / self.time.measure)
+    def normals(self, x: Coords, xp: Module) -> Coords:
+        outward = np.zeros(self.dim)
+        outward[0] = 2.0 * self.side - 1.0
+        return 0.0 * x + constant(outward, x, xp)
 
 
 class Cylinder(AbstractPatch):
@@ -194,24 +222,18 @@ class Cylinder(AbstractPatch):
     def measure(self) -> float:
         return self.time.measure * self.base.measure
 
-    @property
-    def has_factor(self) -> bool:
-        return self.base.has_factor
-
     def rule(self, num: int) -> Rule:
         return _product_rule(self.time, self.base, num, self.base.dim)
 
     def draw(self, num: int, uniforms: Uniforms) -> Points:
         return _product_draw(self.time, self.base, num, uniforms)
 
-    def gap(self, x: Float[Array, " dim"]) -> Float[Array, ""]:
-        return self.base.gap(x[1:])
+    def gaps(self, x: Coords, xp: Module) -> Values:
+        return self.base.gaps(x[..., 1:], xp)
 
-    def normal(self, x: Float[Array, " dim"]) -> Float[Array, " dim"]:
-        return jnp.concatenate([jnp.zeros_like(x[:1]), self.base.normal(x[1:])])
-
-    def factor(self, x: Float[Array, " dim"]) -> Float[Array, ""]:
-        return self.base.factor(x[1:])
+    def normals(self, x: Coords, xp: Module) -> Coords:
+        spatial = self.base.normals(x[..., 1:], xp)
+        return xp.concatenate([0.0 * x[..., :1], spatial], axis=-1)
 
 
 def _product_rule(
