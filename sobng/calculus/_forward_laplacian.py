@@ -11,10 +11,10 @@ squares is left of $D^2 f$ for elementwise functions.
 
 ??? cite "Reference"
 
-    Li et al.: A computational framework for neural network-based variational Monte Carlo
-    with forward Laplacian (Nature Machine Intelligence 2024, arXiv 2307.08214). We
-    interpret the jaxpr as `folx` does, without its sparsity; `folx` 0.2.30 itself fails
-    under `jax_numpy_rank_promotion="raise"`.
+    Li et al.: A computational framework for neural network-based variational Monte
+    Carlo with forward Laplacian (Nature Machine Intelligence 2024, arXiv 2307.08214).
+    We interpret the jaxpr as `folx` does, without its sparsity; `folx` 0.2.30 itself
+    fails under `jax_numpy_rank_promotion="raise"`.
 """
 
 from collections.abc import Callable
@@ -33,11 +33,12 @@ class _Carried(NamedTuple):
 
 
 # Primitives that are linear in all operands together.
-_LINEAR = frozenset(
-    "add add_any sub neg reshape squeeze broadcast_in_dim transpose convert_element_type "
-    "concatenate slice pad reduce_sum cumsum rev copy copy_p expand_dims real imag "
-    "symbolic_zeros split optimization_barrier".split()
-)
+_LINEAR = {
+    *("add", "add_any", "sub", "neg", "real", "imag", "convert_element_type"),
+    *("reshape", "squeeze", "expand_dims", "broadcast_in_dim", "transpose", "rev"),
+    *("concatenate", "split", "slice", "pad", "reduce_sum", "cumsum"),
+    *("copy", "copy_p", "optimization_barrier"),
+}
 # Primitives that are linear in some operands, where only those depend on the point.
 _LINEAR_IN = {
     "mul": ({0}, {1}),
@@ -52,26 +53,28 @@ _LINEAR_IN = {
     "dynamic_update_slice": ({0}, {1}, {0, 1}),
     "conv_general_dilated": ({0}, {1}),
 }
-_BILINEAR = frozenset({"mul", "dot_general"})
+_BILINEAR = {"mul", "dot_general"}
 # Elementwise functions of one operand; `pow` and `div` only where one operand depends.
-_ELEMENTWISE = frozenset(
-    "tanh sin cos tan exp exp2 expm1 log log1p logistic sqrt rsqrt cbrt integer_pow square "
-    "erf erfc sinh cosh asinh acosh atanh asin acos atan abs sign pow div lgamma "
-    "digamma max min".split()
-)
-_CALLS = frozenset({"pjit", "jit", "closed_call", "core_call"})
+_ELEMENTWISE = {
+    *("sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh"),
+    *("asinh", "acosh", "atanh", "exp", "exp2", "expm1", "log", "log1p", "logistic"),
+    *("sqrt", "rsqrt", "cbrt", "square", "integer_pow", "pow", "div", "erf", "erfc"),
+    *("lgamma", "digamma", "abs", "sign", "max", "min"),
+}
+_CALLS = {"pjit", "jit", "closed_call", "core_call"}
 
 
 def forward_laplacian(
     u: Callable[[Array], Array], x: Array, directions: Array
 ) -> tuple[Array, Array, Array]:
-    """`u`, its derivatives along the rows of `directions`, and the sum of its second ones.
+    """`u`, its derivatives along the rows of `directions`, the sum of its second ones.
 
     **Returns:** shapes `[*out]`, `[directions, *out]` and `[*out]`.
     """
     jaxpr = jax.make_jaxpr(u)(x)
     (y,) = _interpret(jaxpr, [_Carried(x, directions, None)])
     if not isinstance(y, _Carried):
+        y = jnp.asarray(y)
         y = _Carried(y, jnp.zeros((len(directions), *y.shape), y.dtype), None)
     second = jnp.zeros_like(y.value) if y.second is None else y.second
     return y.value, y.first, second
@@ -123,27 +126,46 @@ def _apply(equation: jex.JaxprEqn, operands: list) -> list:
     if name in _ELEMENTWISE and len(carried) == 1 and same_shape and _real(equation):
         return [_elementwise(lambda v: call(v)[0], values[0], firsts[0], seconds[0])]
 
+    outputs = call(*values)
+    smooth = [jnp.issubdtype(output.dtype, jnp.inexact) for output in outputs]
+
+    def differentiable(*varying):
+        return tuple(y for y, keep in zip(call(*varying), smooth, strict=True) if keep)
+
+    parts = iter(_chain(name, set(carried), differentiable, values, firsts, seconds))
+    return [
+        _Carried(output, *next(parts)) if keep else output
+        for output, keep in zip(outputs, smooth, strict=True)
+    ]
+
+
+def _chain(
+    name: str,
+    carried: set[int],
+    call: Callable,
+    values: tuple,
+    firsts: tuple,
+    seconds: tuple,
+) -> list[tuple]:
+    """First and summed second derivatives of each result, by the chain rule."""
+
     def push(*tangents):
         return jax.jvp(call, values, tangents)[1]
 
-    outputs = call(*values)
     first = jax.vmap(push)(*firsts)
-    second = [None] * len(outputs)
+    second = [None] * len(first)
     if any(s is not None for s in seconds):
         filled = (
             jnp.zeros_like(v) if s is None else s
             for v, s in zip(values, seconds, strict=True)
         )
         second = list(push(*filled))
-    if not _is_linear(name, set(carried)):
+    if not _is_linear(name, carried):
         curvature = _curvature(name, call, values, firsts)
         second = [
             c if s is None else s + c for s, c in zip(second, curvature, strict=True)
         ]
-    return [
-        _Carried(*parts) if jnp.issubdtype(parts[0].dtype, jnp.inexact) else parts[0]
-        for parts in zip(outputs, first, second, strict=True)
-    ]
+    return list(zip(first, second, strict=True))
 
 
 def _real(equation: jex.JaxprEqn) -> bool:

@@ -5,13 +5,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from sobng.calculus._points import check_axes, check_point, unit_vectors
 from sobng.typing import Point, PointFunction, Value
 
 
 # Up to here all derivatives are pushed forward: it compiles fast, nests well and is as
-# quick as reverse mode on small networks. Beyond, one reverse sweep replaces `dim` pushes.
+# quick as reverse mode on small networks. Beyond, one reverse sweep replaces them.
 FORWARD_DIM = 5
 
 
@@ -36,11 +37,11 @@ def jacobian(u: PointFunction, axes: Sequence[int] | None = None) -> PointFuncti
 
     **Returns:** a function of one point with values of shape `(*out, axes)`.
 
-    **Raises:** `ValueError` at the call if the point is not of shape `(dim,)` and real, or
-    an axis does not exist.
+    **Raises:** `ValueError` at the call if the point is not of shape `(dim,)` and real,
+    or an axis does not exist.
     """
 
-    def jacobian_at(x: Point) -> Value:
+    def jacobian_at(x: ArrayLike) -> Value:
         x = check_point(x, "jacobian")
         chosen = check_axes(x, axes, "jacobian")
         if len(chosen) > FORWARD_DIM and jax.eval_shape(u, x).size == 1:
@@ -69,7 +70,7 @@ def gradient(u: PointFunction, axes: Sequence[int] | None = None) -> PointFuncti
     **Raises:** `ValueError` if `u` is not scalar.
     """
 
-    def gradient_at(x: Point) -> Value:
+    def gradient_at(x: ArrayLike) -> Value:
         x = check_point(x, "gradient")
         shape = jax.eval_shape(u, x).shape
         if shape != ():
@@ -104,7 +105,7 @@ def divergence(u: PointFunction, axes: Sequence[int] | None = None) -> PointFunc
     **Raises:** `ValueError` if components and axes are not equally many.
     """
 
-    def divergence_at(x: Point) -> Value:
+    def divergence_at(x: ArrayLike) -> Value:
         x = check_point(x, "divergence")
         chosen = check_axes(x, axes, "divergence")
         check_components(u, x, len(chosen), "divergence")
@@ -139,16 +140,16 @@ def curl(u: PointFunction, axes: Sequence[int] | None = None) -> PointFunction:
     **Raises:** `ValueError` unless there are two or three axes and as many components.
     """
 
-    def curl_at(x: Point) -> Value:
+    def curl_at(x: ArrayLike) -> Value:
         x = check_point(x, "curl")
         chosen = check_axes(x, axes, "curl")
         if len(chosen) not in (2, 3):
             raise ValueError(
-                f"`curl` exists in two and three dimensions. Got {len(chosen)}. Name the "
-                "axes of space, for example `curl(u, axes=(1, 2))` in space-time."
+                f"`curl` exists in two and three dimensions. Got {len(chosen)}. Name "
+                "the axes of space, for example `curl(u, axes=(1, 2))` in space-time."
             )
         check_components(u, x, len(chosen), "curl")
-        d = push_axes(u, x, chosen)  # d[k, j] is the derivative of u_k along x_j
+        d = push_axes(u, x, chosen)  # d[k, j]: u_k along x_j
         if len(chosen) == 2:
             return d[1, 0] - d[0, 1]
         return jnp.stack([d[2, 1] - d[1, 2], d[0, 2] - d[2, 0], d[1, 0] - d[0, 1]])
@@ -174,8 +175,8 @@ def partial(u: PointFunction, *axes: int) -> PointFunction:
     - `u`: a function of one point with values of shape `()` or `(out,)`.
     - `axes`: one axis for each differentiation.
 
-    **Returns:** a function of one point with values of the shape of `u`. The cost doubles
-    with each order.
+    **Returns:** a function of one point with values of the shape of `u`. The cost
+    doubles with each order.
 
     **Raises:** `ValueError` without an axis or if one does not exist.
     """
@@ -185,7 +186,7 @@ def partial(u: PointFunction, *axes: int) -> PointFunction:
             "`partial(u, 0)`, or `partial(u, 0, 0)` for the second derivative."
         )
 
-    def partial_at(x: Point) -> Value:
+    def partial_at(x: ArrayLike) -> Value:
         x = check_point(x, "partial")
         chosen = check_axes(x, axes, "partial")
         derivative = u
@@ -220,7 +221,8 @@ def directional(
 
     **Returns:** a function of one point with values of the shape of `u`.
 
-    **Raises:** `ValueError` if the order is below one or the direction has another shape.
+    **Raises:** `ValueError` if the order is below one or the direction has another
+    shape.
     """
     if order < 1:
         raise ValueError(
@@ -228,14 +230,15 @@ def directional(
             "itself is the derivative of order zero."
         )
 
-    def directional_at(x: Point) -> Value:
+    def directional_at(x: ArrayLike) -> Value:
         x = check_point(x, "directional")
         vector = direction(x) if callable(direction) else direction
         vector = jnp.asarray(vector, dtype=x.dtype)
         if vector.shape != x.shape:
             raise ValueError(
-                f"`directional` needs a direction of the point's shape `{x.shape}`. Got "
-                f"`{vector.shape}`. Give one entry for each coordinate, time included."
+                f"`directional` needs a direction of the point's shape `{x.shape}`. "
+                f"Got `{vector.shape}`. Give one entry for each coordinate, time "
+                "included."
             )
         derivative = u
         for _ in range(order):

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from sobng.typing import Point
 
 
-def check_point(x: Array, name: str) -> Array:
+def check_point(x: ArrayLike, name: str) -> Array:
     """Refuse anything that is not one floating-point point."""
     if jnp.ndim(x) != 1:
         raise ValueError(

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from sobng.calculus._forward_laplacian import forward_laplacian
 from sobng.calculus._operators import FORWARD_DIM, push_axes
@@ -30,11 +31,11 @@ def hessian(u: PointFunction, axes: Sequence[int] | None = None) -> PointFunctio
 
     **Returns:** a function of one point with values of shape `(*out, axes, axes)`.
 
-    **Raises:** `ValueError` at the call if the point is not of shape `(dim,)` and real, or
-    an axis does not exist.
+    **Raises:** `ValueError` at the call if the point is not of shape `(dim,)` and real,
+    or an axis does not exist.
     """
 
-    def hessian_at(x: Point) -> Value:
+    def hessian_at(x: ArrayLike) -> Value:
         x = check_point(x, "hessian")
         chosen = check_axes(x, axes, "hessian")
         if len(chosen) > FORWARD_DIM and jax.eval_shape(u, x).size == 1:
@@ -49,8 +50,8 @@ def laplacian(u: PointFunction, axes: Sequence[int] | None = None) -> PointFunct
     r"""The Laplacian $\Delta u = \sum_i \partial^2 u / \partial x_i^2$.
 
     Along up to five axes by forward mode twice, one pass an axis; beyond by the forward
-    Laplacian, which pushes the sum of the second derivatives through the function at once.
-    Both are exact to rounding.
+    Laplacian, which pushes the sum of the second derivatives through the function at
+    once. Both are exact to rounding.
 
     !!! example
 
@@ -68,19 +69,20 @@ def laplacian(u: PointFunction, axes: Sequence[int] | None = None) -> PointFunct
     - `axes`: the axes $x_i$; all by default. At space-time points `(t, x, y)` the space
       part is `axes=(1, 2)`.
 
-    **Returns:** a function of one point with values of the shape of `u`, componentwise for
-    vector fields.
+    **Returns:** a function of one point with values of the shape of `u`, componentwise
+    for vector fields.
 
-    **Raises:** `ValueError` at the call if the point is not of shape `(dim,)` and real, or
-    an axis does not exist.
+    **Raises:** `ValueError` at the call if the point is not of shape `(dim,)` and real,
+    or an axis does not exist.
 
     ??? cite "Reference"
 
         Li et al.: A computational framework for neural network-based variational Monte
-        Carlo with forward Laplacian (Nature Machine Intelligence 2024, arXiv 2307.08214).
+        Carlo with forward Laplacian (Nature Machine Intelligence 2024, arXiv
+        2307.08214).
     """
 
-    def laplacian_at(x: Point) -> Value:
+    def laplacian_at(x: ArrayLike) -> Value:
         x = check_point(x, "laplacian")
         chosen = check_axes(x, axes, "laplacian")
         if len(chosen) > FORWARD_DIM:

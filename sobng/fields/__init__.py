@@ -1,7 +1,9 @@
 """Neural fields, and wrappers that make a field obey a condition exactly."""
 
+from sobng.fields.components import Components as Components
 from sobng.fields.constrained import Constrained as Constrained
 from sobng.fields.field import AbstractField as AbstractField
+from sobng.fields.fourier import FourierFeatures as FourierFeatures
 from sobng.fields.lift import BoxLift as BoxLift
 from sobng.fields.mlp import MLP as MLP
 from sobng.fields.partition import (
@@ -11,5 +13,10 @@ from sobng.fields.partition import (
     partition as partition,
     with_bandwidth as with_bandwidth,
 )
+from sobng.fields.periodic import PeriodicEmbedding as PeriodicEmbedding
+from sobng.fields.polynomial import PolynomialLift as PolynomialLift
+from sobng.fields.residual import ResidualNetwork as ResidualNetwork
 from sobng.fields.scaled import Scaled as Scaled, UnitCell as UnitCell
+from sobng.fields.separable import Separable as Separable
+from sobng.fields.siren import SIREN as SIREN
 from sobng.fields.sum import Sum as Sum

@@ -28,7 +28,7 @@ def stack(
 def centred_layer(
     key: Key, dim: int, width: int, bandwidth: Any, dtype: Any
 ) -> tuple[Float[Array, "width dim"], Float[Array, " width"]]:
-    """Normal weights, and biases that spread the features' centres over `[-1, 1]^dim`."""
+    """Normal weights, and biases that spread the centres over `[-1, 1]^dim`."""
     weight_key, centre_key = jr.split(key)
     weight = jnp.asarray(bandwidth, dtype) * jr.normal(weight_key, (width, dim), dtype)
     centres = jr.uniform(centre_key, (width, dim), dtype, -1, 1)

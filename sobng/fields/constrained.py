@@ -13,10 +13,10 @@ from sobng.typing import Point, Value
 
 
 class Constrained(AbstractField):
-    r"""The field $u(x) = g(x) + \varphi(x)\, f(x)$ with exact values where $\varphi = 0$.
+    r"""The field $u = g + \varphi f$ with exact values where $\varphi = 0$.
 
-    The lift $g$ extends boundary values into the domain and the factor $\varphi$ vanishes
-    where they hold, so that they hold for every $f$.
+    The lift $g$ extends boundary values into the domain and the factor $\varphi$
+    vanishes where they hold, so that they hold for every $f$.
 
     !!! example
 
@@ -37,7 +37,8 @@ class Constrained(AbstractField):
     ??? cite "Reference"
 
         Sukumar, Srivastava: Exact imposition of boundary conditions with distance
-        functions in physics-informed deep neural networks (CMAME 2022, arXiv 2104.08426).
+        functions in physics-informed deep neural networks (CMAME 2022, arXiv
+        2104.08426).
     """
 
     field: PyTree
@@ -58,14 +59,14 @@ class Constrained(AbstractField):
 
         - `field`: a field, or any module that maps a point to a value.
         - `lift`: the boundary values, extended; `None` for zero. Never trained.
-        - `factor`: vanishes where the values are given, for example `region.factor`. Never
-          trained.
-          For vector fields `lift` and `factor` may return one number for each component:
-          `0` and `1` leave a component free.
+        - `factor`: vanishes where the values are given, for example `region.factor`.
+          Never trained. For vector fields `lift` and `factor` may return one number for
+          each component: `0` and `1` leave a component free.
         - `satisfies`: the names of the conditions that now hold exactly.
         - `dim`: coordinates of a point, for a field that is not one of sobng's.
 
-        **Raises:** `ValueError` at the call if factor or lift do not fit the components.
+        **Raises:** `ValueError` at the call if factor or lift do not fit the
+        components.
         """
         self.field = field
         self.data = Frozen((lift, factor))
@@ -98,11 +99,12 @@ class Constrained(AbstractField):
 
 
 def _fit(name: str, data: Any, value: Array) -> Array:
-    """Data of the user's in the precision of the field, scalar or one for each component."""
+    """Data in the precision of the field, scalar or one for each component."""
     data = jnp.asarray(data, value.dtype)
     if data.shape not in ((), value.shape):
         raise ValueError(
-            f"`Constrained` needs a {name} with values of shape `()` or `{value.shape}`. "
-            f"Got `{data.shape}`. Give one number, or one for each component."
+            f"`Constrained` needs a {name} with values of shape `()` or "
+            f"`{value.shape}`. Got `{data.shape}`. Give one number, or one for each "
+            "component."
         )
     return data

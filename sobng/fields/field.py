@@ -15,10 +15,10 @@ from sobng.typing import Point, Value
 class AbstractField(eqx.Module):
     """A function of one point with trainable arrays.
 
-    Maps a point of shape `(dim,)` to a scalar of shape `()` if `out` is `None`, else to a
-    vector of shape `(out,)`. Many points are evaluated with `jax.vmap(field)(points)`.
-    Arrays that must not be trained sit in a [`sobng.Frozen`][]. Fields hold no closures
-    but the functions that a user passes in.
+    Maps a point of shape `(dim,)` to a scalar of shape `()` if `out` is `None`, else to
+    a vector of shape `(out,)`. Many points are evaluated with
+    `jax.vmap(field)(points)`. Arrays that must not be trained sit in a
+    [`sobng.Frozen`][]. Fields hold no closures but the functions that a user passes in.
     """
 
     dim: eqx.AbstractVar[int]
@@ -68,8 +68,9 @@ def sizes_of(
     dim = getattr(field, "dim", None) if dim is None else dim
     if dim is None:
         raise ValueError(
-            f"`{name}` cannot tell how many coordinates `{type(field).__name__}` takes. "
-            "Got no `dim`. Pass `dim=` along with a field that is not one of sobng's."
+            f"`{name}` cannot tell how many coordinates `{type(field).__name__}` "
+            "takes. Got no `dim`. Pass `dim=` along with a field that is not one of "
+            "sobng's."
         )
     if out is not None:
         return dim, out
@@ -84,7 +85,7 @@ def sizes_of(
 
 
 def mark(module: Any, where: Callable[[Any], Any], flags: Any) -> PyTree[bool]:
-    """A PyTree like `module` with `flags` at `where` and `False` at all other leaves."""
+    """A PyTree like `module` with `flags` at `where` and `False` elsewhere."""
     blank = jax.tree.map(lambda _: False, module)
     return eqx.tree_at(where, blank, flags)
 

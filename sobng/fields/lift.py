@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -24,12 +24,13 @@ class BoxLift(eqx.Module):
 
     With the operator $P_i$ that interpolates linearly between the two faces of axis $i$
     (or extends the only one that has data as a constant), the lift is the Boolean sum
-    $1 - \prod_i (1 - P_i)$ applied to the data. It evaluates data **only on the faces** and
-    takes their values exactly, on every face, where they agree at the edges. Otherwise
-    only the last axis is exact; [`sobng.BoxLift.defect`][] says how far they disagree.
+    $1 - \prod_i (1 - P_i)$ applied to the data. It evaluates data **only on the faces**
+    and takes their values exactly, on every face, where they agree at the edges.
+    Otherwise only the last axis is exact; [`sobng.BoxLift.defect`][] says how far they
+    disagree.
 
-    Faces with the constant zero cost nothing. Else the cost is up to $3^k - 1$ evaluations
-    for $k$ axes with data: beyond six axes use [`sobng.PolynomialLift`][].
+    Faces with the constant zero cost nothing. Else the cost is up to $3^k - 1$
+    evaluations for $k$ axes with data: beyond six axes use [`sobng.PolynomialLift`][].
 
     !!! example
 
@@ -64,11 +65,12 @@ class BoxLift(eqx.Module):
 
         - `lower`, `upper`: opposite corners of the box.
         - `faces`: by `(axis, side)`, with side 0 below and 1 above, the value there: a
-          function of one point, a number or an array `(out,)`. A face that is left out, or
-          `None`, has no condition.
+          function of one point, a number or an array `(out,)`. A face that is left out,
+          or `None`, has no condition.
         - `dtype`: the precision of the corners; by default the session's.
 
-        **Raises:** `ValueError` if a face does not exist, or there are too many to combine.
+        **Raises:** `ValueError` if a face does not exist, or there are too many to
+        combine.
         """
         self.cell = UnitCell(lower, upper, dtype=dtype)
         dim = self.cell.lower.value.shape[0]
@@ -76,8 +78,8 @@ class BoxLift(eqx.Module):
         for axis, side in given:
             if not (0 <= axis < dim and side in (0, 1)):
                 raise ValueError(
-                    f"A box of dimension {dim} has faces `(axis, side)` with axes from 0 "
-                    f"to {dim - 1} and sides 0 and 1. Got `{(axis, side)}`. Drop it."
+                    f"A box of dimension {dim} has faces `(axis, side)` with axes from "
+                    f"0 to {dim - 1} and sides 0 and 1. Got `{(axis, side)}`. Drop it."
                 )
         self.faces = tuple(given)
         self.values = tuple(

@@ -10,7 +10,7 @@ from jaxtyping import Array, PyTree
 
 from sobng.fields._layers import centred_layer, glorot_layer, readout_layer, stack
 from sobng.fields.field import AbstractField, check_out, check_sizes, mark
-from sobng.fields.scaled import UnitCell, cell_of
+from sobng.fields.scaled import cell_of, UnitCell
 from sobng.typing import Key, Number, Point, Value
 
 
@@ -19,10 +19,10 @@ class MLP(AbstractField):
 
     $$u(x) = W_L\, \sigma(\cdots \sigma(W_1 x + b_1) \cdots) + b_L.$$
 
-    The first layer is drawn as $W_1 \sim$ `bandwidth` $N(0, 1)$ and $b_1 = -W_1 c$ with a
-    centre $c$ for each neuron, uniform on $[-1, 1]^d$, so that the features cover the unit
-    cell; hidden layers are Glorot's; the last layer is $N(0, 1)$ over the square root of
-    the width. The value is linear in the last layer.
+    The first layer is drawn as $W_1 \sim$ `bandwidth` $N(0, 1)$ and $b_1 = -W_1 c$ with
+    a centre $c$ for each neuron, uniform on $[-1, 1]^d$, so that the features cover the
+    unit cell; hidden layers are Glorot's; the last layer is $N(0, 1)$ over the square
+    root of the width. The value is linear in the last layer.
 
     !!! example
 
@@ -38,8 +38,8 @@ class MLP(AbstractField):
     ??? cite "Reference"
 
         The centred first layer follows the random features of Dong, Li: Local extreme
-        learning machines (CMAME 2021, arXiv 2012.02895). We differ in: centres instead of
-        independent biases.
+        learning machines (CMAME 2021, arXiv 2012.02895). We differ in: centres instead
+        of independent biases.
     """
 
     weights: tuple[Array, ...]
@@ -76,8 +76,8 @@ class MLP(AbstractField):
 
         - `domain`: maps its bounding box to the unit cell first. Without it inputs are
           expected in $[-1, 1]^d$.
-        - `bandwidth`: the scale of the first layer: frequencies for `jnp.sin`, steepness
-          for `jnp.tanh`, per half the size of the domain.
+        - `bandwidth`: the scale of the first layer: frequencies for `jnp.sin`,
+          steepness for `jnp.tanh`, per half the size of the domain.
         - `dtype`: the precision; by default the session's.
 
         **Raises:** `ValueError` if a size is not a positive integer, or the domain has

@@ -46,9 +46,9 @@ def partition(unknown: Unknown) -> tuple[Params, PyTree]:
 
     - `unknown`: any PyTree: a field, a module of your own, arrays, a dict of these.
 
-    **Returns:** `(params, rest)`, both like `unknown`. `params` has the inexact JAX arrays
-    outside every [`sobng.Frozen`][], `rest` the other leaves; each has `None` where the
-    other has a leaf.
+    **Returns:** `(params, rest)`, both like `unknown`. `params` has the inexact JAX
+    arrays outside every [`sobng.Frozen`][], `rest` the other leaves; each has `None`
+    where the other has a leaf.
     """
     return eqx.partition(unknown, _trainable(unknown))
 
@@ -106,8 +106,8 @@ def with_bandwidth(unknown: Unknown, scale: Any) -> Unknown:
 
     **Arguments:**
 
-    - `unknown`: any PyTree. Fields with a method `rescaled(scale)` change, everything else
-      stays.
+    - `unknown`: any PyTree. Fields with a method `rescaled(scale)` change, everything
+      else stays.
     - `scale`: a positive number, which may be traced.
 
     **Returns:** the unknown with the new weights.

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
+import jax
 import numpy as np
 from jaxtyping import PyTree
 
@@ -68,6 +69,12 @@ def cell_of(domain: Any, name: str, dim: int, dtype: Any) -> UnitCell | None:
     return UnitCell(lower, upper, dtype=dtype)
 
 
+def has_cell(unknown: PyTree) -> bool:
+    """Whether a field, or a part of it, is in physical coordinates already."""
+    nodes = jax.tree.leaves(unknown, is_leaf=lambda node: isinstance(node, UnitCell))
+    return any(isinstance(node, UnitCell) for node in nodes)
+
+
 class Scaled(AbstractField):
     r"""A field in physical coordinates: $x \mapsto f(s(x))$ with $s$ onto $[-1, 1]^d$.
 
@@ -96,7 +103,8 @@ class Scaled(AbstractField):
         - `lower`, `upper`: opposite corners of the box in physical coordinates.
         - `dtype`: the precision of the corners; by default the session's.
 
-        **Raises:** `ValueError` unless the corners are finite, in order, and fit the field.
+        **Raises:** `ValueError` unless the corners are finite, in order, and fit the
+        field.
         """
         self.field = field
         self.cell = UnitCell(lower, upper, dtype=dtype)
@@ -104,8 +112,8 @@ class Scaled(AbstractField):
         self.dim, self.out = sizes_of("Scaled", field, num)
         if self.dim != num:
             raise ValueError(
-                f"`Scaled` got a field of points with {self.dim} coordinates, and a box "
-                f"with {num}. Give the bounds of all coordinates, time included."
+                f"`Scaled` got a field of points with {self.dim} coordinates, and a "
+                f"box with {num}. Give the bounds of all coordinates, time included."
             )
 
     def __call__(self, x: Point) -> Value:

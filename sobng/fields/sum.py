@@ -23,13 +23,15 @@ class Sum(AbstractField):
         import jax
         import sobng as sn
 
-        first, second = (sn.MLP(2, key=key) for key in jax.random.split(jax.random.key(0)))
+        first = sn.MLP(2, key=jax.random.key(0))
+        second = sn.MLP(2, key=jax.random.key(1))
         field = sn.Sum([sn.Frozen(first), second])
         ```
 
     ??? cite "Reference"
 
-        Wang, Lai: Multi-stage neural networks (J. Comput. Phys. 2024, arXiv 2307.08934).
+        Wang, Lai: Multi-stage neural networks (J. Comput. Phys. 2024, arXiv
+        2307.08934).
     """
 
     fields: tuple[PyTree, ...]
@@ -39,8 +41,8 @@ class Sum(AbstractField):
     def __init__(self, fields: Sequence[Any]):
         """**Arguments:**
 
-        - `fields`: fields of the same points with as many components each; a frozen one is
-          `Frozen(field)`.
+        - `fields`: fields of the same points with as many components each; a frozen one
+          is `Frozen(field)`.
 
         **Raises:** `ValueError` without a field, or if they do not fit together.
         """
