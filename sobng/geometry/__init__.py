@@ -2,7 +2,13 @@
 
 from sobng.geometry.ball import Ball as Ball, Disk as Disk
 from sobng.geometry.box import Box as Box, Interval as Interval
+from sobng.geometry.csg import (
+    Difference as Difference,
+    Intersection as Intersection,
+    Union as Union,
+)
 from sobng.geometry.domain import AbstractDomain as AbstractDomain
+from sobng.geometry.polygon import Polygon as Polygon
 from sobng.geometry.region import Region as Region
 from sobng.geometry.samplers import (
     AbstractSampler as AbstractSampler,

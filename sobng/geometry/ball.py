@@ -10,6 +10,7 @@ from jaxtyping import Array, ArrayLike, Float
 from scipy.special import ndtri, roots_jacobi, roots_legendre
 
 from sobng.geometry.checks import as_number, as_point, check_radius, Coordinates
+from sobng.geometry.curves import Curve
 from sobng.geometry.domain import AbstractDomain
 from sobng.geometry.namespace import constant, Coords, Module, safe_root, Values
 from sobng.geometry.patch import AbstractPatch
@@ -56,6 +57,12 @@ class Sphere(AbstractPatch):
         # (R - r)(R + r) / R^2 without the root, which has no derivative at the centre.
         offset = (x - jnp.asarray(self.centre, x.dtype)) / self.radius
         return 1.0 - jnp.sum(offset**2)
+
+    @property
+    def curves(self) -> tuple[Curve, ...]:
+        """The circle as an arc."""
+        x, y = self.centre
+        return (Curve((0.0,), (2 * math.pi,), (x, y), self.radius),)
 
     def _place(self, directions: Points) -> Points:
         return np.asarray(self.centre) + self.radius * directions

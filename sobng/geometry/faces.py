@@ -7,6 +7,7 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Float
 
+from sobng.geometry.curves import Curve
 from sobng.geometry.namespace import constant, Coords, Module, Values
 from sobng.geometry.patch import AbstractPatch, choose, concatenate
 from sobng.geometry.quadrature import cuboid, Points, Rule, split, Uniforms
@@ -75,6 +76,18 @@ class Faces(AbstractPatch):
         axes = [axis for axis, _ in self.faces]
         scale = 4.0 ** (len(axes) - len(set(axes)))
         return scale * functools.reduce(operator.mul, values)
+
+    @property
+    def curves(self) -> tuple[Curve, ...]:
+        """The faces of a rectangle as segments, with the inside to the left."""
+        (a, b), (c, d) = self.lower, self.upper
+        around = {
+            (0, 0): Curve((a, d), (a, b)),
+            (0, 1): Curve((c, b), (c, d)),
+            (1, 0): Curve((a, b), (c, b)),
+            (1, 1): Curve((c, d), (a, d)),
+        }
+        return tuple(around[face] for face in self.faces)
 
     @property
     def _areas(self) -> list[float]:
