@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import equinox as eqx
 import jax.numpy as jnp
+import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -119,6 +120,11 @@ class AbstractDomain(eqx.Module):
             )
         names = tuple(dict.fromkeys(names))
         return Region("+".join(names), names, self, self.patch(names))
+
+    def __hash__(self) -> int:
+        # Equinox hashes the leaves only, of which there are none: all domains would
+        # collide in caches.
+        return hash(jtu.tree_structure(self))
 
     def __or__(self, other: "AbstractDomain") -> "AbstractDomain":
         return OPERATORS["union"](self, other)

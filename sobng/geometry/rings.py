@@ -45,9 +45,9 @@ def _check_corners(ring: Ring) -> None:
         )
     corners = np.asarray(ring)
     lengths = np.linalg.norm(corners - np.roll(corners, -1, axis=0), axis=1)
-    if np.min(lengths) == 0 or abs(ring_area(ring)) <= 1e-14 * np.max(lengths) ** 2:
+    if np.min(lengths) == 0:
         raise ValueError(
-            "`Polygon` has an edge of length zero or encloses no area. "
+            "`Polygon` has an edge of length zero. "
             f"Got the vertices {ring}. Do not repeat a vertex, not even the first one "
             "at the end."
         )

@@ -29,7 +29,11 @@ def slab_rule(curves: tuple[Curve, ...], num: int) -> Rule:
     """
     total = enclosed_area(curves)
     cells = _cells(tuple(piece for curve in curves for piece in _monotone(curve)))
-    rules = [_cell_rule(*cell, density=num / total) for cell in cells]
+    # Small cells beside an arc need their share of nodes whatever their area.
+    least = round(0.7 * math.sqrt(num / len(cells)))
+    rules = [
+        _cell_rule(*cell, density=0.7 * num / total, least=least) for cell in cells
+    ]
     points, weights = concatenate(rules)
     # Arcs are not integrated to the last digit: the sum is put right.
     return points, weights * (total / math.fsum(weights))
@@ -73,16 +77,17 @@ def _cells(curves: tuple[Curve, ...]) -> list[tuple[float, float, Curve, Curve]]
     return cells
 
 
-def _cell_rule(a: float, b: float, lower: Curve, upper: Curve, density: float) -> Rule:
-    height = _height(upper, np.array([0.5 * (a + b)])) - _height(
-        lower, np.array([0.5 * (a + b)])
-    )
-    # Triangles have half the area of their box: count by the box of equal area.
-    sides = [b - a, max(float(height[0]), 1e-3 * (b - a))]
+def _cell_rule(
+    a: float, b: float, lower: Curve, upper: Curve, density: float, least: int
+) -> Rule:
+    middle = np.array([0.5 * (a + b)])
+    height = float((_height(upper, middle) - _height(lower, middle))[0])
+    sides = [b - a, max(height, 1e-3 * (b - a))]
     across, along = counts(sides, max(1, round(density * sides[0] * sides[1])))
-    x, wx = _graded(a, b, max(2, across), _is_steep(a, b, lower, upper))
+    across, along = max(2, least, across), max(2, least // 2, along)
+    x, wx = _graded(a, b, across, _is_steep(a, b, lower, upper))
     low, high = _height(lower, x), _height(upper, x)
-    unit, wy = gauss(0.0, 1.0, max(2, along))
+    unit, wy = gauss(0.0, 1.0, along)
     y = low[:, None] + (high - low)[:, None] * unit
     weights = (wx * (high - low))[:, None] * wy
     points = np.stack([np.repeat(x, len(unit)), y.ravel()], axis=1)

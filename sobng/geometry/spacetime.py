@@ -42,7 +42,7 @@ class SpaceTime(AbstractDomain):
     time: Interval
     space: AbstractDomain
 
-    def __init__(self, time: Interval, space: AbstractDomain):
+    def __init__(self, time: AbstractDomain, space: AbstractDomain):
         """**Arguments:**
 
         - `time`: the interval of time.

@@ -1,0 +1,118 @@
+import jax.random as jr
+import numpy as np
+import pytest
+
+from sobng.geometry import (
+    Adaptive,
+    Ball,
+    Box,
+    Disk,
+    Gauss,
+    Interval,
+    Polygon,
+    Sobol,
+    Uniform,
+)
+
+
+DOMAINS = [
+    Interval(-1.0, 2.0),
+    Box((0.0,) * 5, (1.0,) * 5),
+    Ball((0.0,) * 4, 2.0),
+    Polygon([(0, 0), (2, 0), (0, 1)]),
+    Box((-1, -1), (1, 1)) - Disk((0, 0), 0.5),
+    Interval(0, 1) * Disk((0, 0), 1.0),
+]
+
+
+@pytest.mark.parametrize("sampler", [Sobol(100), Uniform(100), Adaptive(100)])
+@pytest.mark.parametrize("domain", DOMAINS, ids=lambda domain: type(domain).__name__)
+def test_samplers_return_what_was_asked_for(domain, sampler):
+    for region in (domain.interior, domain.boundary, *domain.parts.values()):
+        points, weights = sampler(region, jr.key(0))
+        assert points.shape == (100, domain.dim) and weights.shape == (100,)
+        assert points.dtype == weights.dtype == np.float64
+        assert np.allclose(weights, region.measure / 100)
+        distance = domain.signed(points, np)
+        assert np.all(distance > 0) if not region.is_boundary else True
+        assert np.allclose(distance, 0) if region.is_boundary else True
+
+
+@pytest.mark.parametrize("sampler", [Sobol(64), Uniform(64)])
+def test_keys_decide_the_points(sampler):
+    region = DOMAINS[1].interior
+    first, _ = sampler(region, jr.key(0))
+    assert np.array_equal(first, sampler(region, jr.key(0))[0])
+    assert np.array_equal(first, sampler(region, jr.PRNGKey(0))[0])
+    assert not np.array_equal(first, sampler(region, jr.key(1))[0])
+
+
+def test_gauss_ignores_the_key():
+    region = DOMAINS[0].interior
+    assert np.array_equal(
+        Gauss(9)(region, jr.key(0))[0], Gauss(9)(region, jr.key(1))[0]
+    )
+
+
+def test_sobol_beats_uniform_on_a_smooth_integrand():
+    region = Box((0.0,) * 3, (1.0,) * 3).interior
+
+    def error(sampler):
+        errors = []
+        for seed in range(10):
+            points, weights = sampler(region, jr.key(seed))
+            errors.append(np.sum(weights * np.prod(points, axis=1)) - 1 / 8)
+        return np.sqrt(np.mean(np.square(errors)))
+
+    assert error(Sobol(1024)) < 0.1 * error(Uniform(1024))
+
+
+def test_boundary_samples_divide_in_proportion_to_length():
+    points, _ = Box((0, 0), (3, 1)).boundary.sample(64, jr.key(0))
+    assert np.sum(points[:, 1] == 0) == 24
+
+
+def score(points):
+    return np.exp(-100 * np.sum((points - 0.5) ** 2, axis=1))
+
+
+def test_adaptive_draws_where_the_score_is_large_and_stays_unbiased():
+    region = Box((0, 0), (1, 1)).interior
+    sampler, means = Adaptive(200, power=1.0, floor=0.5), []
+    for seed in range(20):
+        points, weights = sampler.resample(region, score, jr.key(seed))
+        assert len(np.unique(points, axis=0)) == 200
+        assert np.isclose(weights.sum(), 1.0) and np.all(weights > 0)
+        means.append(np.sum(weights * points[:, 0] ** 2))
+    near = np.mean(np.sum((points - 0.5) ** 2, axis=1) < 0.04)
+    assert near > 0.5  # a uniform share would be 0.13
+    # Twenty means of a spread of about 0.02 each.
+    assert abs(np.mean(means) - 1 / 3) < 0.02
+
+
+@pytest.mark.parametrize("power", [0.0, 1.0, 8.0])
+def test_adaptive_never_repeats_a_point(power):
+    region = Interval(0, 1).interior
+    sampler = Adaptive(32, power=power, floor=1e-3)
+    for spike in (lambda x: 1e300 * (x[:, 0] < 0.01), lambda x: 0 * x[:, 0]):
+        points, weights = sampler.resample(region, spike, jr.key(0))
+        assert len(np.unique(points)) == 32 and np.all(np.isfinite(weights))
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: Gauss(0), "`Gauss` needs at least one point"),
+        (lambda: Sobol(-1), "Got num = -1"),
+        (lambda: Adaptive(5, floor=0.0), "floor > 0"),
+        (
+            lambda: Adaptive(5).resample(
+                DOMAINS[0].interior, lambda x: np.full(len(x), np.nan), jr.key(0)
+            ),
+            "finite non-negative score",
+        ),
+    ],
+)
+def test_bad_input_gets_a_sentence(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
