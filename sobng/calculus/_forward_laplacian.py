@@ -96,12 +96,12 @@ def _interpret(closed: jex.ClosedJaxpr, inputs: list) -> list:
     return [read(atom) for atom in jaxpr.outvars]
 
 
-def _apply(equation: jex.JaxprEqn, operands: list) -> list:
+def _apply(equation: Any, operands: list) -> list:
     """The results of one equation, as a list."""
     name = equation.primitive.name
     carried = [i for i, operand in enumerate(operands) if isinstance(operand, _Carried)]
     if carried and name in _CALLS:
-        inner = equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
+        inner = equation.params["jaxpr" if "jaxpr" in equation.params else "call_jaxpr"]
         return _interpret(inner, operands)
 
     # A dictionary from jax 0.10 on, with functions apart from it before.
@@ -122,7 +122,7 @@ def _apply(equation: jex.JaxprEqn, operands: list) -> list:
     firsts = tuple(operands[i].first for i in carried)
     seconds = tuple(operands[i].second for i in carried)
 
-    same_shape = all(var.aval.shape == values[0].shape for var in equation.outvars)
+    same_shape = all(v.aval.shape == values[0].shape for v in equation.outvars)
     if name in _ELEMENTWISE and len(carried) == 1 and same_shape and _real(equation):
         return [_elementwise(lambda v: call(v)[0], values[0], firsts[0], seconds[0])]
 
@@ -168,7 +168,7 @@ def _chain(
     return list(zip(first, second, strict=True))
 
 
-def _real(equation: jex.JaxprEqn) -> bool:
+def _real(equation: Any) -> bool:
     return all(jnp.issubdtype(v.aval.dtype, jnp.floating) for v in equation.outvars)
 
 
