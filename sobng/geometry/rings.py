@@ -24,8 +24,8 @@ def check_rings(rings: tuple[Ring, ...]) -> None:
     if len(first):
         raise ValueError(
             "The outline of a `Polygon` crosses or touches itself or another. "
-            f"Got the edges {_shown(starts, stops, first[0])} and "
-            f"{_shown(starts, stops, second[0])}. Reorder or move their vertices."
+            f"Got the edges {_shown(starts, stops, int(first[0]))} and "
+            f"{_shown(starts, stops, int(second[0]))}. Reorder or move their vertices."
         )
     for index, hole in enumerate(rings[1:]):
         others = [ring for j, ring in enumerate(rings[1:]) if j != index]
