@@ -1,6 +1,7 @@
 """What survives of boundaries when domains are united, intersected or subtracted."""
 
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import numpy as np
@@ -78,8 +79,8 @@ class Remaining(AbstractPatch):
     """
 
     base: AbstractPatch
-    other: eqx.Module
-    whole: eqx.Module
+    other: Any  # an `AbstractDomain`
+    whole: Any  # an `AbstractCombination`, whose file imports this one
     later: bool = eqx.field(static=True)
 
     @property

@@ -8,9 +8,11 @@ import numpy as np
 from equinox import AbstractVar
 from jaxtyping import Array, Float
 
+from sobng.geometry.ball import Sphere
 from sobng.geometry.combined import Remaining, surviving
 from sobng.geometry.curves import Curve, Curves
 from sobng.geometry.domain import AbstractDomain, OPERATORS
+from sobng.geometry.faces import Faces
 from sobng.geometry.implicit import conjunction, disjunction
 from sobng.geometry.namespace import Coords, Module, Values
 from sobng.geometry.patch import AbstractPatch, join
@@ -60,7 +62,9 @@ class AbstractCombination(AbstractDomain):
     def patch(self, names: tuple[str, ...]) -> AbstractPatch:
         patches = [_surviving_patches(self)[name] for name in names]
         if self.dim == 2:
-            return Curves(tuple(curve for patch in patches for curve in patch.curves))  # pyright: ignore
+            return Curves(
+                tuple(curve for patch in patches for curve in _curves_of(patch))
+            )
         return join(patches)
 
 
@@ -282,7 +286,7 @@ def _cut(
     lower, upper = domain.bounds
     size = float(np.max(upper - lower)) or 1.0
     pieces: list[Curve] = []
-    for curve in patch.curves:
+    for curve in _curves_of(patch):
         pieces += surviving(
             curve,
             lambda x: np.asarray(other.signed(x, np)),
@@ -295,9 +299,14 @@ def _cut(
     return Curves(tuple(pieces)) if pieces else None
 
 
+def _curves_of(patch: AbstractPatch) -> tuple[Curve, ...]:
+    assert isinstance(patch, Curves | Faces | Sphere)  # all there are in the plane
+    return patch.curves
+
+
 def _all_curves(domain: AbstractCombination) -> tuple[Curve, ...]:
     patches = _surviving_patches(domain).values()
-    return tuple(curve for patch in patches for curve in patch.curves)
+    return tuple(curve for patch in patches for curve in _curves_of(patch))
 
 
 @functools.lru_cache(maxsize=256)

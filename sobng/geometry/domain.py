@@ -83,7 +83,7 @@ class AbstractDomain(eqx.Module):
         The sign is right everywhere. The size is the Euclidean distance for simple
         shapes and a lower bound of it inside set operations.
         """
-        return self.signed(x, jnp)
+        return self.signed(x, jnp)  # pyright: ignore[reportReturnType] (jnp in)
 
     @property
     def interior(self) -> Region:

@@ -20,8 +20,8 @@ PRODUCT_EDGES = 8
 class Line:
     """The distance from the line through an edge: positive where the domain is."""
 
-    start: tuple[float, float]
-    stop: tuple[float, float]
+    start: tuple[float, ...]
+    stop: tuple[float, ...]
 
     def __call__(self, x: Coords, xp: Module):
         (ax, ay), (bx, by) = self.start, self.stop
@@ -51,8 +51,8 @@ class Segment:
         segment, where the root itself has no derivative.
     """
 
-    start: tuple[float, float]
-    stop: tuple[float, float]
+    start: tuple[float, ...]
+    stop: tuple[float, ...]
 
     def __call__(self, x: Coords, xp: Module):
         (ax, ay), (bx, by) = self.start, self.stop

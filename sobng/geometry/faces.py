@@ -64,18 +64,13 @@ class Faces(AbstractPatch):
         """Zero on the faces, positive inside, with maximum one."""
         # s on a lower face, 1 - s on an upper one, 4 s (1 - s) where an axis has both.
         # Both are differences from the bound, so that they vanish exactly there.
+        axes = [axis for axis, _ in self.faces]
         values = [
-            (
-                (x[axis] - self.lower[axis])
-                if side == 0
-                else (self.upper[axis] - x[axis])
-            )
-            * (1.0 / (self.upper[axis] - self.lower[axis]))
+            (x[axis] - self.lower[axis] if side == 0 else self.upper[axis] - x[axis])
+            * (axes.count(axis) / (self.upper[axis] - self.lower[axis]))
             for axis, side in self.faces
         ]
-        axes = [axis for axis, _ in self.faces]
-        scale = 4.0 ** (len(axes) - len(set(axes)))
-        return scale * functools.reduce(operator.mul, values)
+        return functools.reduce(operator.mul, values)
 
     @property
     def curves(self) -> tuple[Curve, ...]:

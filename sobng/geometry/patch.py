@@ -47,7 +47,7 @@ class AbstractPatch(eqx.Module):
 
     def normal(self, x: Float[Array, " dim"]) -> Float[Array, " dim"]:
         """The outward unit normal at one point (traceable)."""
-        return self.normals(x, jnp)
+        return self.normals(x, jnp)  # pyright: ignore[reportReturnType] (jnp in)
 
 
 class Joined(AbstractPatch):

@@ -116,7 +116,8 @@ class Polygon(AbstractDomain):
         scale = 2.0 / float(np.min(upper - lower))
         if _is_convex(self):
             lines = [Line(curve.start, curve.stop) for curve in self.curves]
-            return conjunction([scale * line(x, jnp) for line in lines])
+            values = [jnp.asarray(scale * line(x, jnp)) for line in lines]
+            return conjunction(values)
         segments = [Segment(curve.start, curve.stop) for curve in self.curves]
         size = scale * in_parallel([segment(x, jnp) for segment in segments], jnp)
         # On the edges rounding must not flip the sign, nor with it the derivative.

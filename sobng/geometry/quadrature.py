@@ -148,7 +148,7 @@ def accepted(
 
     **Raises:** `ValueError` if hardly any does.
     """
-    tried = max(64, 2 * num)
+    tried, points = max(64, 2 * num), np.zeros((0, 0))
     while tried <= max(2**22, 64 * num):
         points = draw(tried)
         points = points[inside(points)]
