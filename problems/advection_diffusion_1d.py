@@ -41,9 +41,9 @@ def case(*, diffusion=1e-2, stages="default", width=None, depth=None):
         sn.Condition(transport, interval.interior, name="transport"),
         sn.Dirichlet(interval.boundary, 0.0, name="ends"),
     )
-    field = None
-    if width is not None or depth is not None:
-        field = lambda key: sn.MLP(dim=1, width=width or 64, depth=depth or 1, key=key)
+    sizes = {"width": width, "depth": depth}
+    sizes = {name: size for name, size in sizes.items() if size is not None}
+    field = (lambda key: sn.MLP(dim=1, key=key, **sizes)) if sizes else None
     return sn.Case(
         "advection_diffusion_1d",
         problem,

@@ -36,9 +36,9 @@ def case(*, stages="default", width=None, depth=None):
         sn.Dirichlet(square.boundary, 0.0, name="wall"),
         sn.Neumann(square.boundary, 0.0, name="clamp"),
     )
-    field = None
-    if width is not None or depth is not None:
-        field = lambda key: sn.MLP(dim=2, width=width or 64, depth=depth or 1, key=key)
+    sizes = {"width": width, "depth": depth}
+    sizes = {name: size for name, size in sizes.items() if size is not None}
+    field = (lambda key: sn.MLP(dim=2, key=key, **sizes)) if sizes else None
     return sn.Case(
         "biharmonic_2d",
         problem,

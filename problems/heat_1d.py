@@ -40,9 +40,9 @@ def case(*, route="space-time", stages="default", width=None, depth=None):
         ),
         sn.Dirichlet(cylinder.lateral, 0.0, name="walls"),
     )
-    field = None
-    if width is not None or depth is not None:
-        field = lambda key: sn.MLP(dim=2, width=width or 64, depth=depth or 1, key=key)
+    sizes = {"width": width, "depth": depth}
+    sizes = {name: size for name, size in sizes.items() if size is not None}
+    field = (lambda key: sn.MLP(dim=2, key=key, **sizes)) if sizes else None
     return sn.Case(
         "heat_1d",
         problem,

@@ -43,9 +43,9 @@ def case(*, a=(1, 4), k=1, stages="default", width=None, depth=None):
         sn.Condition(helmholtz, square.interior, name="helmholtz"),
         sn.Dirichlet(square.boundary, 0.0, name="wall"),
     )
-    field = None
-    if width is not None or depth is not None:
-        field = lambda key: sn.MLP(dim=2, width=width or 64, depth=depth or 1, key=key)
+    sizes = {"width": width, "depth": depth}
+    sizes = {name: size for name, size in sizes.items() if size is not None}
+    field = (lambda key: sn.MLP(dim=2, key=key, **sizes)) if sizes else None
     return sn.Case(
         "helmholtz_2d",
         problem,

@@ -10,12 +10,12 @@ With λ = Re/2 - (Re²/4 + 4π²)^(1/2) the exact solution is
     v = (1 - e^(λx) cos 2πy,  λ/(2π) e^(λx) sin 2πy),    p = (1 - e^(2λx)) / 2.
 
 The unknown is one field with the three components (v₁, v₂, p), and the velocity is what
-is observed. Velocity boundary values leave the pressure free up to a constant. Its mean
-fixes the constant and tells nothing else of p: the condition "mean pressure" is one
-number, the mean of p over the domain by a Gauss rule less the exact mean in closed form.
-A condition has a residual at every point of a region, so that number is repeated on the
-points of the left edge, where it counts once in the loss, as its square times the length
-of the edge.
+is observed. Velocity boundary values leave the pressure free up to a constant. Its
+mean fixes the constant and tells nothing else of p: the condition "mean pressure" is
+one number, the mean of p over the domain by a Gauss rule less the exact mean in closed
+form. A condition has a residual at every point of a region, so that number is repeated
+on the points of the left edge; in the loss it counts once, as its square times the
+length of the edge.
 """
 
 import math
@@ -75,11 +75,9 @@ def case(*, stages="default", width=None, depth=None):
         ),
         sn.Condition(mean_pressure, channel.part("left"), name="mean pressure"),
     )
-    field = None
-    if width is not None or depth is not None:
-        field = lambda key: sn.MLP(
-            dim=2, out=3, width=width or 64, depth=depth or 1, key=key
-        )
+    sizes = {"width": width, "depth": depth}
+    sizes = {name: size for name, size in sizes.items() if size is not None}
+    field = (lambda key: sn.MLP(dim=2, out=3, key=key, **sizes)) if sizes else None
     return sn.Case(
         "kovasznay",
         problem,

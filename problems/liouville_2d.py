@@ -35,9 +35,9 @@ def case(*, stages="default", width=None, depth=None):
         sn.Condition(liouville, square.interior, name="liouville"),
         sn.Dirichlet(square.boundary, exact, name="wall"),
     )
-    field = None
-    if width is not None or depth is not None:
-        field = lambda key: sn.MLP(dim=2, width=width or 64, depth=depth or 1, key=key)
+    sizes = {"width": width, "depth": depth}
+    sizes = {name: size for name, size in sizes.items() if size is not None}
+    field = (lambda key: sn.MLP(dim=2, key=key, **sizes)) if sizes else None
     return sn.Case(
         "liouville_2d",
         problem,

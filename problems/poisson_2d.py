@@ -4,8 +4,8 @@
       u = 0                      on the boundary,
 
 with the exact solution u = sin(πx) sin(πy). The standard first test: smooth, no layers.
-`boundary="exact"` builds the walls into the field; `boundary="penalty"` adds them to the
-loss, which costs two digits or more and is what most other codes do.
+`boundary="exact"` builds the walls into the field; `boundary="penalty"` adds them to
+the loss, which costs a digit or two and is what most other codes do.
 """
 
 import jax.numpy as jnp
@@ -37,9 +37,9 @@ def case(*, boundary="exact", stages="default", width=None, depth=None):
         sn.Condition(poisson, square.interior, name="poisson"),
         sn.Dirichlet(square.boundary, 0.0, exact=boundary == "exact", name="wall"),
     )
-    field = None
-    if width is not None or depth is not None:
-        field = lambda key: sn.MLP(dim=2, width=width or 64, depth=depth or 1, key=key)
+    sizes = {"width": width, "depth": depth}
+    sizes = {name: size for name, size in sizes.items() if size is not None}
+    field = (lambda key: sn.MLP(dim=2, key=key, **sizes)) if sizes else None
     return sn.Case(
         "poisson_2d",
         problem,

@@ -29,6 +29,7 @@ def gaussian(x):
 
 
 EXACT = {"cosines": cosines, "gaussian": gaussian}
+SHAPES = {"cosines": (64, 1, jnp.sin), "gaussian": (36, 2, jnp.tanh)}
 
 
 def case(*, data="cosines", stages="default", width=None, depth=None):
@@ -50,19 +51,12 @@ def case(*, data="cosines", stages="default", width=None, depth=None):
         sn.Condition(poisson, cube.interior, name="poisson"),
         sn.Dirichlet(cube.boundary, exact, name="wall"),
     )
-    wide, deep, activation = {
-        "cosines": (64, 1, jnp.sin),
-        "gaussian": (36, 2, jnp.tanh),
-    }[data]
+    wide, deep, activation = SHAPES[data]
+    wide = wide if width is None else width
+    deep = deep if depth is None else depth
 
     def field(key):
-        return sn.MLP(
-            dim=5,
-            width=width or wide,
-            depth=depth or deep,
-            activation=activation,
-            key=key,
-        )
+        return sn.MLP(dim=5, width=wide, depth=deep, activation=activation, key=key)
 
     return sn.Case(
         "poisson_5d",

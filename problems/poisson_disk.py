@@ -3,8 +3,8 @@
     -Δu = f   in r < 1,
       u = g   on r = 1,
 
-where f and g come from the exact solution u = eˣ sin(3y) + (1 - r²) cos(2x). Smooth; the
-first problem on a domain with a curved boundary.
+where f and g come from the exact solution u = eˣ sin(3y) + (1 - r²) cos(2x). Smooth, on
+a domain with a curved boundary.
 """
 
 import jax.numpy as jnp
@@ -34,9 +34,9 @@ def case(*, stages="default", width=None, depth=None):
         sn.Condition(poisson, disk.interior, name="poisson"),
         sn.Dirichlet(disk.boundary, exact, name="rim"),
     )
-    field = None
-    if width is not None or depth is not None:
-        field = lambda key: sn.MLP(dim=2, width=width or 64, depth=depth or 1, key=key)
+    sizes = {"width": width, "depth": depth}
+    sizes = {name: size for name, size in sizes.items() if size is not None}
+    field = (lambda key: sn.MLP(dim=2, key=key, **sizes)) if sizes else None
     return sn.Case(
         "poisson_disk",
         problem,

@@ -3,15 +3,15 @@
     data="corner":    Δu = 2,  u = g from the exact solution r^(2/3) sin(2θ/3) + x²;
     data="unit":     -Δu = 1,  u = 0 on the boundary.
 
-The polar coordinates (r, θ) are those of the re-entrant corner, with θ = 0 and θ = 3π/2
-on its edges; both solutions have unbounded slopes there. The reference for the second is
-made by finite elements, see `references/poisson_l_shape.py`: two resolutions agree to
-1.9e-9 in L2, relatively.
+The polar coordinates (r, θ) are those of the re-entrant corner, with θ = 0 and
+θ = 3π/2 on its edges; both solutions have unbounded slopes there. The reference for the
+second is made by finite elements, see `references/poisson_l_shape.py`: two resolutions
+agree to 1.9e-9 in L2, relatively.
 
 A smooth network cannot follow r^(2/3). The field is therefore a network plus a sum of
-r^(2k/3) sin(2kθ/3) with coefficients to be found: functions that the corner's angle alone
-dictates, whatever the data (those with k = 3 and 6 are polynomials and left out). They
-have values of their own on the outer edges, so the boundary becomes a penalty.
+r^(2k/3) sin(2kθ/3) with coefficients to be found: functions that the corner's angle
+alone dictates, whatever the data (those with k = 3 and 6 are polynomials and left out).
+They have values of their own on the outer edges, so the boundary becomes a penalty.
 `enriched=False` leaves them out and lets sobng do its best.
 """
 
@@ -82,7 +82,7 @@ def locate(edges, basis, position):
 
 def unit(x):
     radial, angular, basis, values = elements()
-    # The solution is symmetric about y = -x: (τ, s) of the reference, in its upper half.
+    # It is symmetric about y = -x: (τ, s) of the reference, in its upper half.
     a, b = jnp.maximum(x[0], -x[1]), jnp.maximum(x[1], -x[0])
     greatest = jnp.maximum(a, b)
     turn = jnp.where(a >= b, b, 2 * greatest - a) / greatest
@@ -118,8 +118,11 @@ def case(*, data="corner", enriched=True, stages="default", width=None, depth=No
         ),
     )
 
+    sizes = {"width": width, "depth": depth}
+    sizes = {name: size for name, size in sizes.items() if size is not None}
+
     def network(key):
-        return sn.MLP(dim=2, width=width or 128, depth=depth or 1, key=key)
+        return sn.MLP(dim=2, key=key, **({"width": 128} | sizes))
 
     def enriched_network(key):
         orders = (1, 2, 4, 5, 7, 8)
@@ -129,7 +132,7 @@ def case(*, data="corner", enriched=True, stages="default", width=None, depth=No
     return sn.Case(
         "poisson_l_shape",
         problem,
-        enriched_network if enriched else (network if width or depth else None),
+        enriched_network if enriched else (network if sizes else None),
         reference=corner if data == "corner" else unit,
         options={"stages": sn.strategy(stages)},
         accuracy=1e-8 if data == "corner" else 1e-4,

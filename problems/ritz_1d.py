@@ -3,9 +3,9 @@
     minimise  ∫ u'² / 2 + u⁴ / 4 - f u  over (-1, 1),   f = π² cos(πx) + cos³(πx).
 
 No value is prescribed anywhere: the minimiser obeys -u'' + u³ = f with u' = 0 at both
-ends by itself, and is u = cos(πx). The energy is convex, so there is no other. The least
-value is not zero, and rounding in it hides errors of the field below about 1e-8 from any
-method that only compares energies.
+ends by itself, and is u = cos(πx). The energy is convex, so there is no other. Its
+least value is not zero, and rounding in it hides errors of the field below about 1e-8
+from any method that only compares energies.
 """
 
 import jax.numpy as jnp
@@ -32,9 +32,9 @@ def case(*, stages="default", width=None, depth=None):
     - `stages`: the strategy, "default" or "all-parameters".
     - `width`, `depth`: the size of a tanh network; sobng chooses a field by default.
     """
-    field = None
-    if width is not None or depth is not None:
-        field = lambda key: sn.MLP(dim=1, width=width or 64, depth=depth or 1, key=key)
+    sizes = {"width": width, "depth": depth}
+    sizes = {name: size for name, size in sizes.items() if size is not None}
+    field = (lambda key: sn.MLP(dim=1, key=key, **sizes)) if sizes else None
     return sn.Case(
         "ritz_1d",
         sn.Energy(density, interval),

@@ -26,7 +26,7 @@ import pathlib
 import numpy as np
 import scipy.sparse as sp
 import scipy.sparse.linalg
-from numpy.polynomial.legendre import leggauss, Legendre, legvander
+from numpy.polynomial.legendre import Legendre, leggauss, legvander
 
 
 FILE = pathlib.Path(__file__).with_suffix(".npz")
@@ -53,7 +53,7 @@ def angular_edges(levels, ratio):
     steps = 0.5 * ratio ** np.arange(levels + 1)
     corners = [[c, *(c - steps), *(c + steps)] for c in (0.0, 1.0, 3.0, 5.0, 6.0)]
     edges = np.unique(np.concatenate([[2.0, 4.0], *corners]))
-    return edges[(0 <= edges) & (edges <= 6)]
+    return edges[(edges >= 0) & (edges <= 6)]
 
 
 def line(edges, degree):
