@@ -1,0 +1,8 @@
+"""`python -m sobng` is the command `sobng`."""
+
+import sys
+
+from sobng.cli.main import main
+
+
+sys.exit(main())

@@ -1,0 +1,170 @@
+"""Solving cases: alone, or beside the rivals."""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+
+from sobng.cli.output import number, show_table, Unusable
+from sobng.collocation import discretise
+from sobng.evaluation import relative_errors
+from sobng.problem import Case
+from sobng.records import TextProgress
+from sobng.results import RESULTS
+from sobng.solution import Solution
+from sobng.solve import solve
+from sobng.stages.choice import choose_field
+from sobng.stages.strategy import strategy
+
+
+RIVAL_RATE = 1e-3
+"""The learning rate of Adam in a comparison: its own default, and a good one here."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One solve of a case, and how good it is."""
+
+    label: str
+    solution: Solution
+    rel_l2: float | None
+    rel_h1: float | None
+
+    @property
+    def reason(self) -> str:
+        return RESULTS[self.solution.result]
+
+    def record(self, name: str, seed: int) -> dict[str, Any]:
+        """The fields of the JSON line."""
+        stats = self.solution.stats
+        record = {
+            "name": name,
+            "seed": seed,
+            "rel_l2": self.rel_l2,
+            "rel_h1": self.rel_h1,
+            "loss": stats.get("loss"),
+            "steps": stats.get("num_steps"),
+            "seconds": stats.get("seconds"),
+            "compile_seconds": stats.get("compile_seconds"),
+            "result": self.reason,
+            "error_estimate": self.solution.error,
+            "params": stats.get("params"),
+            "rows": stats.get("rows"),
+            "device": stats.get("device"),
+            "dtype": stats.get("dtype"),
+        }
+        return {key: number(value) for key, value in record.items()}
+
+
+@contextlib.contextmanager
+def precision(dtype: str) -> Iterator[None]:
+    """Switches x64 on or off for the duration of a command."""
+    before = jax.config.jax_enable_x64
+    jax.config.update("jax_enable_x64", dtype == "float64")
+    try:
+        yield
+    finally:
+        jax.config.update("jax_enable_x64", before)
+
+
+def run_case(
+    label: str, case: Case, field: Any, key: jax.Array, quiet: bool, **options: Any
+) -> Run:
+    """Solves a case, with a progress line, and compares with its reference."""
+    progress = None if quiet else TextProgress()
+    keywords = {"observe": case.observe, "solver": case.solver, **case.options}
+    keywords = {k: v for k, v in (keywords | options).items() if v is not None}
+    try:
+        solution = solve(case.problem, field, key=key, progress=progress, **keywords)
+    except ValueError as error:
+        raise Unusable(str(error)) from error
+    finally:
+        if progress is not None:
+            progress.close()
+    errors = (None, None)
+    if case.reference is not None:
+        errors = relative_errors(
+            solution, case.reference, case.problem.domain, observe=case.observe
+        )
+    return Run(label, solution, *errors)
+
+
+def make_field(case: Case, key: jax.Array) -> Any:
+    try:
+        return None if case.field is None else case.field(key)
+    except ValueError as error:
+        raise Unusable(str(error)) from error
+
+
+def compare(
+    case: Case, key: jax.Array, field_key: jax.Array, quiet: bool, **limits: Any
+) -> list[Run]:
+    """The default, the natural gradient alone and Adam on one network and its points.
+
+    Adam runs as many seconds as the longer of the other two.
+    """
+    import optax
+
+    field = make_field(case, field_key)
+    if field is None:
+        stages = case.options.get("stages") or strategy("default")
+        field = choose_field(case.problem, stages, field_key)
+    points = case.options.get("collocation")
+    if points is None:
+        points = discretise(case.problem, key=key)
+    shared = {"field": field, "key": key, "quiet": quiet, "collocation": points}
+    default = run_case("sobng", case, **shared, **limits)
+    natural = run_case(
+        "natural gradient",
+        case,
+        **shared,
+        **(limits | {"stages": strategy("all-parameters")}),
+    )
+    seconds = max(run.solution.stats["seconds"] for run in (default, natural))
+    adam = run_case(
+        "Adam",
+        case,
+        **shared,
+        stages=None,
+        solver=optax.adam(RIVAL_RATE),
+        time_limit=seconds,
+        max_steps=10**9,
+    )
+    return [default, natural, adam]
+
+
+def reached(case: Case, run: Run) -> bool:
+    """Whether a run was as accurate as its case asks for."""
+    if case.reference is not None and case.accuracy is not None:
+        return run.rel_l2 is not None and run.rel_l2 <= case.accuracy
+    goal = case.options.get("tolerance") or case.accuracy
+    if goal is None:
+        return number(run.solution.stats["loss"]) is not None
+    return run.solution.error is not None and run.solution.error <= goal
+
+
+def describe(runs: Sequence[Run]) -> str:
+    """The closing table, and below it why each run stopped."""
+
+    def cell(value: Any, form: str) -> str:
+        value = number(value)
+        return "-" if value is None else format(value, form)
+
+    rows = [["", "rel L2", "rel H1", "estimate", "steps", "seconds", "compiling"]]
+    for run in runs:
+        stats = run.solution.stats
+        rows.append(
+            [
+                run.label,
+                cell(run.rel_l2, ".1e"),
+                cell(run.rel_h1, ".1e"),
+                cell(run.solution.error, ".1e"),
+                cell(stats["num_steps"], "d"),
+                cell(stats["seconds"], ".1f"),
+                cell(stats["compile_seconds"], ".1f"),
+            ]
+        )
+    reasons = [f"{run.label}: {run.reason}" for run in runs]
+    return "\n".join([show_table(rows, "<>>>>>>"), "", *reasons])

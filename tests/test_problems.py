@@ -1,0 +1,167 @@
+"""The catalogue: every file states what it says, and its solution solves it."""
+
+import importlib
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+import sobng as sn
+
+
+FOLDER = pathlib.Path(__file__).resolve().parent.parent / "problems"
+NAMES = sorted(path.stem for path in FOLDER.glob("*.py"))
+
+# Options that change the statement, apart from none at all.
+OPTIONS = {
+    "advection_diffusion_1d": [{"diffusion": 1e-3}],
+    "heat_1d": [{"route": "space-time"}],
+    "helmholtz_2d": [{"a": (2, 3), "k": 2.5}],
+    "poisson_2d": [{"boundary": "penalty"}],
+    "poisson_5d": [{"data": "gaussian"}],
+    "poisson_l_shape": [{"enriched": False}],
+}
+CASES = [(name, o) for name in NAMES for o in [{}, *OPTIONS.get(name, [])]]
+
+UNUSABLE = [
+    ("advection_diffusion_1d", {"diffusion": 0.0}),
+    ("advection_diffusion_1d", {"diffusion": "small"}),
+    ("heat_1d", {"route": "evolve"}),
+    ("helmholtz_2d", {"a": 3}),
+    ("helmholtz_2d", {"a": (1, 0)}),
+    ("helmholtz_2d", {"k": "one"}),
+    ("poisson_2d", {"boundary": "soft"}),
+    ("poisson_5d", {"data": "unit"}),
+    ("poisson_l_shape", {"data": "cosines"}),
+    ("poisson_l_shape", {"enriched": "no"}),
+]
+
+
+def load(name):
+    return importlib.import_module(f"problems.{name}")
+
+
+def exact_solution(name, case):
+    # Where the reference is a part of the solution only, `exact` is all of it.
+    return getattr(load(name), "exact", case.reference)
+
+
+def perturbed(u):
+    """The function, moved a little in every component and derivative."""
+    return lambda x: u(x) + 0.1 * jnp.sin(jnp.sum(x) + 1.0)
+
+
+def points_of(region, num, key):
+    points, _ = region.sample(num, key)
+    return jnp.asarray(points)
+
+
+@pytest.mark.parametrize("name, options", CASES)
+def test_the_exact_solution_has_zero_residual(name, options, getkey):
+    case = load(name).case(**options)
+    if isinstance(case.problem, sn.Energy):
+        pytest.skip("an energy: see the test of its first variation")
+    u = exact_solution(name, case)
+    for condition in case.problem.conditions:
+        points = points_of(condition.region, 64, getkey())
+
+        @jax.jit
+        def residuals(points, condition=condition):
+            at = lambda u: jax.vmap(lambda x: condition.residual(u, x, None))(points)
+            return jnp.max(jnp.abs(at(u))), jnp.max(jnp.abs(at(perturbed(u))))
+
+        zero, scale = residuals(points)
+        # Rounding in second and fourth derivatives, times frequencies of up to 4 pi.
+        assert zero < 1e-10 * scale, condition.name
+
+
+@pytest.mark.parametrize("name, options", CASES)
+def test_the_exact_solution_makes_an_energy_stationary(name, options):
+    case = load(name).case(**options)
+    if not isinstance(case.problem, sn.Energy):
+        pytest.skip("not an energy")
+    points, weights = map(jnp.asarray, case.problem.domain.interior.quadrature(60))
+
+    @jax.jit
+    def energy(step):
+        u = lambda x: case.reference(x) + step * jnp.exp(x[0])
+        density = jax.vmap(lambda x: case.problem.density(u, x, None))(points)
+        return weights @ density
+
+    slope, curvature = jax.grad(energy)(0.0), jax.grad(jax.grad(energy))(0.0)
+    # The Gauss rule of so many points is exact to rounding.
+    assert jnp.abs(slope) < 1e-11 * curvature
+    assert curvature > 0
+
+
+@pytest.mark.parametrize("name, options", CASES)
+def test_a_case_is_complete(name, options):
+    module = load(name)
+    case = module.case(**options)
+    assert isinstance(case, sn.Case)
+    assert case.name == name
+    assert case.accuracy is not None and case.tags and case.reference is not None
+    assert len(module.__doc__.strip().splitlines()) > 5
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_reference_follows_the_precision_of_its_point(name):
+    case = load(name).case()
+    lower, upper = case.problem.domain.bounds
+    for dtype in (jnp.float32, jnp.float64):
+        point = jnp.asarray(lower + 0.3 * (upper - lower), dtype)
+        assert case.reference(point).dtype == dtype
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_size_of_the_network_is_an_option(name, getkey):
+    case = load(name).case(width=5, depth=2, stages="all-parameters")
+    field = case.field(getkey())
+    point = jnp.full((case.problem.dim,), 0.25)
+    wanted = exact_solution(name, case)(point)
+    assert field(point).shape == wanted.shape
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_unknown_options_and_strategies_are_refused(name):
+    with pytest.raises(TypeError, match="colour"):
+        load(name).case(colour="blue")
+    with pytest.raises(ValueError, match="nonsense"):
+        load(name).case(stages="nonsense")
+
+
+@pytest.mark.parametrize("name, options", UNUSABLE)
+def test_unusable_values_are_refused(name, options):
+    (value,) = options.values()
+    with pytest.raises(ValueError, match="Got ") as caught:
+        load(name).case(**options)
+    assert repr(value) in str(caught.value)
+
+
+def test_the_elements_on_the_l_shape_solve_the_problem(getkey):
+    case = load("poisson_l_shape").case(data="unit")
+    equation, wall = case.problem.conditions
+    inside = points_of(equation.region, 256, getkey())
+    around = points_of(wall.region, 64, getkey())
+    at = lambda c: jax.vmap(lambda x: c.residual(case.reference, x, None))
+    # Of degree 9, and residuals lose two orders against values. Next to the corners
+    # they are larger on average over an element that shrinks.
+    assert jnp.median(jnp.abs(at(equation)(inside))) < 1e-4
+    assert jnp.max(jnp.abs(at(wall)(around))) < 1e-15
+    with np.load(FOLDER / "references" / "poisson_l_shape.npz") as data:
+        assert data["l2"] < 1e-8 and data["h1"] < 1e-7
+
+
+def test_the_singular_terms_are_harmonic_and_vanish_at_the_corner_edges(getkey):
+    module = load("poisson_l_shape")
+    key, other = jr.split(getkey())
+    inside = points_of(module.l_shape.interior, 64, key)
+    edges = points_of(module.l_shape.part("edge_0", "edge_5"), 64, other)
+    for k in (1, 2, 4):
+        term = lambda x, k=k: module.singular(x, k)
+        scale = jnp.max(jnp.abs(jax.vmap(sn.hessian(term))(inside)))
+        assert jnp.max(jnp.abs(jax.vmap(sn.laplacian(term))(inside))) < 1e-13 * scale
+        assert jnp.max(jnp.abs(jax.vmap(term)(edges))) < 1e-14
