@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
+import jax
+
 from sobng.cli.commands import (
     export_command,
     info_command,
@@ -16,7 +18,6 @@ from sobng.cli.commands import (
     UNUSABLE,
 )
 from sobng.cli.output import Unusable
-from sobng.cli.running import precision
 
 
 class _Parser(argparse.ArgumentParser):
@@ -117,7 +118,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit code."""
     try:
         arguments = make_parser().parse_args(argv)
-        with precision(getattr(arguments, "dtype", "float64")):
+        with jax.enable_x64(getattr(arguments, "dtype", "float64") == "float64"):
             return arguments.command(arguments)
     except Unusable as error:
         print(f"sobng: {error}", file=sys.stderr)

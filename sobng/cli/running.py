@@ -1,8 +1,7 @@
 """Solving cases: alone, or beside the rivals."""
 
-import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -56,17 +55,6 @@ class Run:
             "dtype": stats.get("dtype"),
         }
         return {key: number(value) for key, value in record.items()}
-
-
-@contextlib.contextmanager
-def precision(dtype: str) -> Iterator[None]:
-    """Switches x64 on or off for the duration of a command."""
-    before = jax.config.jax_enable_x64
-    jax.config.update("jax_enable_x64", dtype == "float64")
-    try:
-        yield
-    finally:
-        jax.config.update("jax_enable_x64", before)
 
 
 def run_case(

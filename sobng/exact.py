@@ -1,0 +1,234 @@
+"""Wraps a field so that it obeys the conditions that can be obeyed exactly."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+from sobng.fields.algebra import entries, rebuild
+from sobng.fields.constrained import Constrained
+from sobng.fields.field import AbstractField, sizes_of
+from sobng.fields.lift import BoxLift
+from sobng.fields.polynomial import PolynomialLift
+from sobng.fields.scaled import Scaled
+from sobng.problem import Dirichlet, Energy, Problem, takes_args
+from sobng.typing import Point, Value
+
+
+MAX_LIFTED_DIM = 3
+"""Beyond this dimension data that are not constant are not extended from the boundary."""
+
+
+class Component(eqx.Module):
+    """One component of a vector datum."""
+
+    value: Any
+    index: int | None = eqx.field(static=True)
+
+    def __call__(self, x: Point) -> Value:
+        value = jnp.asarray(self.value(x) if callable(self.value) else self.value, x.dtype)
+        return value if self.index is None or value.ndim == 0 else value[self.index]
+
+
+class ByComponent(eqx.Module):
+    """Stacks one function for each component; `None` stands for a constant."""
+
+    parts: tuple[Callable | None, ...]
+    default: float = eqx.field(static=True)
+
+    def __call__(self, x: Point) -> Value:
+        constant = jnp.full((), self.default, x.dtype)
+        return jnp.stack([constant if p is None else p(x) for p in self.parts])
+
+
+class Product(eqx.Module):
+    """The product of functions of one point."""
+
+    factors: tuple[Callable, ...]
+
+    def __call__(self, x: Point) -> Value:
+        value = self.factors[0](x)
+        for factor in self.factors[1:]:
+            value = value * factor(x)
+        return value
+
+
+def _given(value: Any) -> bool:
+    """Whether a datum is the number zero."""
+    return not callable(value) and not np.any(np.asarray(value))
+
+
+def _wanted(condition: Any, name: str | None) -> bool:
+    return (
+        isinstance(condition, Dirichlet)
+        and condition.exact is not False
+        and condition.of == name
+    )
+
+
+def _possible(condition: Dirichlet) -> bool:
+    """Whether geometry and data allow an exact condition; `exact=True` insists."""
+    if takes_args(condition.value) or not condition.region.has_factor:
+        if condition.exact:
+            why = (
+                "its value depends on `args`"
+                if takes_args(condition.value)
+                else "no function is known that vanishes on just this part"
+            )
+            raise ValueError(
+                f"Condition '{condition.name}' cannot be exact: {why}. Leave `exact` "
+                "out for a penalty."
+            )
+        return False
+    simple = not callable(condition.value) or condition.region.dim <= MAX_LIFTED_DIM
+    return simple or condition.exact is True
+
+
+def _constant(data: list[tuple[Dirichlet, Any]]) -> float | None:
+    """The number that all data are, if they are."""
+    values = []
+    for _, value in data:
+        inner = value.value
+        if callable(inner):
+            return None
+        flat = np.asarray(inner)
+        values.append(float(flat if flat.ndim == 0 else flat[value.index]))
+    return values[0] if len(set(values)) == 1 else None
+
+
+class Constant(eqx.Module):
+    """A number, as a function of one point."""
+
+    value: float = eqx.field(static=True)
+
+    def __call__(self, x: Point) -> Value:
+        return jnp.full((), self.value, x.dtype)
+
+
+def _lift(data: list[tuple[Dirichlet, Component]], dtype) -> tuple[Any, bool]:
+    """An extension of the data, and whether it takes them to rounding."""
+    constant = _constant(data)
+    if constant is not None:
+        return (None if constant == 0 else Constant(constant)), True
+    if all(condition.region.faces for condition, _ in data):
+        faces = {}
+        for condition, value in data:
+            zero = 0.0 if _given(condition.value) else value
+            faces |= {face: zero for face in condition.region.faces}
+        lower, upper = data[0][0].region.domain.bounds
+        return BoxLift(lower.tolist(), upper.tolist(), faces, dtype=dtype), True
+    lift = PolynomialLift(
+        [(condition.region, value) for condition, value in data], dtype=dtype
+    )
+    return lift, lift.defect <= 1e3 * float(jnp.finfo(dtype).eps) * lift.size
+
+
+def _dtype(field: PyTree):
+    leaves = [a for a in jax.tree.leaves(field) if eqx.is_inexact_array(a)]
+    return jnp.result_type(*leaves) if leaves else jnp.result_type(float)
+
+
+def _constrain(field: Any, conditions: list[Dirichlet], dim: int) -> Any:
+    """The field with the given conditions imposed, as far as that is possible."""
+    _, out = sizes_of("impose", field, dim)
+    dtype = _dtype(field)
+    lifts, factors, satisfies, spoiled = [], [], set(), set()
+    for component in range(1 if out is None else out):
+        data = []
+        for condition in conditions:
+            index = _index(condition.component, component, out)
+            if index is not _ABSENT:
+                data.append((condition, Component(condition.value, index)))
+        lift, exact = _lift(data, dtype) if data else (None, True)
+        names = {condition.name for condition, _ in data}
+        if not exact:
+            insisted = [c.name for c, _ in data if c.exact]
+            if insisted:
+                raise ValueError(
+                    f"Conditions {insisted} cannot be exact: no smooth extension of "
+                    "their values from the boundary was found. Leave `exact` out for a "
+                    "penalty."
+                )
+            spoiled |= names
+            data, lift = [], None
+        satisfies |= names
+        parts = tuple(condition.region.factor for condition, _ in data)
+        lifts.append(lift)
+        factors.append(Product(parts) if parts else None)
+    if spoiled:
+        # A condition that holds for some components only stays a penalty for all.
+        remaining = [c for c in conditions if c.name not in spoiled]
+        return _constrain(field, remaining, dim) if remaining else field
+    if not satisfies:
+        return field
+    if out is None:
+        lift, factor = lifts[0], factors[0]
+    else:
+        lift = None if all(p is None for p in lifts) else ByComponent(tuple(lifts), 0.0)
+        factor = ByComponent(tuple(factors), 1.0)
+    return Constrained(field, lift, factor=factor, satisfies=sorted(satisfies), dim=dim)
+
+
+_ABSENT = object()
+
+
+def _index(chosen, component: int, out: int | None):
+    """Where a component stands in a condition's value; `_ABSENT` if it does not."""
+    if out is None:
+        return None
+    if chosen is None:
+        return component
+    if isinstance(chosen, int):
+        return None if chosen % out == component else _ABSENT
+    return chosen.index(component) if component in chosen else _ABSENT
+
+
+def impose(problem: Problem | Energy, unknown: PyTree) -> PyTree:
+    r"""Wraps the fields of an unknown so that they obey what can be obeyed exactly.
+
+    Every [`sobng.Dirichlet`][] condition that does not say `exact=False` is imposed by
+    $u = g + \varphi f$ with the factor of its region and an extension $g$ of its values
+    from the boundary, wherever the geometry and the data allow; the others stay
+    penalties. sobng's own fields are scaled to the domain first. A field that is wrapped
+    already is returned as it is.
+
+    **Arguments:**
+
+    - `problem`: states the conditions.
+    - `unknown`: a field, or a dict of fields and arrays.
+
+    **Raises:** `ValueError` if a condition with `exact=True` cannot be imposed.
+
+    !!! example
+
+        ```python
+        import jax, sobng as sn
+
+        disk = sn.Disk((0.0, 0.0), 1.0)
+        problem = sn.Problem(
+            sn.Condition(lambda u, x, args: sn.laplacian(u)(x), disk.interior, name="pde"),
+            sn.Dirichlet(disk.boundary, lambda x: x[0] * x[1]),
+        )
+        field = sn.impose(problem, sn.MLP(2, key=jax.random.key(0)))
+        ```
+    """
+    lower, upper = problem.domain.bounds
+
+    def one(name, field):
+        if not callable(field) or getattr(field, "satisfies", None) is not None:
+            return field
+        if isinstance(field, AbstractField) and not _is_scaled(field):
+            field = Scaled(field, lower, upper, dtype=_dtype(field))
+        conditions = [c for c in problem.conditions if _wanted(c, name)]
+        conditions = [c for c in conditions if _possible(c)]
+        return _constrain(field, conditions, problem.dim) if conditions else field
+
+    return rebuild(unknown, {k: one(k, v) for k, v in entries(unknown).items()})
+
+
+def _is_scaled(field: Any) -> bool:
+    return isinstance(field, Scaled) or getattr(field, "cell", None) is not None

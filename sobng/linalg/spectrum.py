@@ -1,0 +1,128 @@
+"""Damped quadratic models, diagonalised once and then solved for any damping."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+def matmul(a, b):
+    """A product at full precision, also where the hardware would round its inputs."""
+    return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
+
+
+class Spectrum(eqx.Module):
+    r"""The model $g\cdot d + \tfrac12 d^T B d$, with damping measured in a metric $M$.
+
+    The columns of `basis` diagonalise both forms, $V^T B V = \mathrm{diag}(c)$ and
+    $V^T M V = I$, so that the damped minimiser
+    $d(\mu) = -V\,(c + \mu)^{-1} V^T g$ costs one product for each damping $\mu$.
+    """
+
+    basis: Float[Array, "params rank"]
+    curvature: Float[Array, " rank"]
+    slope: Float[Array, " rank"]
+    remainder: Float[Array, " params"] | None = None
+    """The part of the gradient outside the basis, where the model has no curvature."""
+
+    def step(self, damping: Float[Array, ""]) -> Float[Array, " params"]:
+        """The minimiser of the damped model."""
+        step = -matmul(self.basis, self.slope / (self.curvature + damping))
+        if self.remainder is None:
+            return step
+        return step - self.remainder / damping
+
+    def length(self, damping: Float[Array, ""]) -> Float[Array, ""]:
+        """The length of `step(damping)` in the metric."""
+        squares = jnp.sum((self.slope / (self.curvature + damping)) ** 2)
+        if self.remainder is not None:
+            squares = squares + jnp.sum(self.remainder**2) / damping**2
+        return jnp.sqrt(squares)
+
+    def decrease(self, damping: Float[Array, ""]) -> Float[Array, ""]:
+        """By how much `step(damping)` lowers the undamped model."""
+        # s^2/(c + mu) - c s^2/(2 (c + mu)^2): both terms positive, no cancellation.
+        damped = self.curvature + damping
+        share = (self.curvature + 2 * damping) / (2 * damped)
+        decrease = jnp.sum(self.slope**2 / damped * share)
+        if self.remainder is not None:
+            decrease = decrease + jnp.sum(self.remainder**2) / damping
+        return decrease
+
+    def correction(
+        self, gradient: Float[Array, " params"], damping: Float[Array, ""]
+    ) -> Float[Array, " params"]:
+        """The step for another gradient with the same curvature."""
+        slope = matmul(self.basis.T, gradient)
+        return -matmul(self.basis, slope / (self.curvature + damping))
+
+
+def _whitener(factor, relative):
+    """The triangle `T` with `T^T T = F^T F + eps I`, by orthogonal reduction."""
+    _, params = factor.shape
+    eps = relative * jnp.sum(factor**2) / params
+    eps = jnp.where(eps > 0, eps, 1)
+    eye = jnp.eye(params, dtype=factor.dtype)
+    return jnp.linalg.qr(jnp.concatenate([factor, jnp.sqrt(eps) * eye]), mode="r")
+
+
+def _solve_right(matrix, triangle):
+    """`matrix @ inv(triangle)` for an upper triangle."""
+    return jax.scipy.linalg.solve_triangular(triangle, matrix.T, trans="T").T
+
+
+def least_squares_spectrum(
+    jacobian: Float[Array, "rows params"],
+    residual: Float[Array, " rows"],
+    factor: Float[Array, "any params"] | None = None,
+    relative: float = 0.1,
+) -> Spectrum:
+    r"""Diagonalises $\min_d |r + J d|^2$ by orthogonal reductions of $J$ itself.
+
+    Never forms $J^T J$, whose condition number is squared. Tall Jacobians are reduced
+    to their triangle, wide ones to the triangle of their transpose (the dual form).
+
+    **Arguments:**
+
+    - `jacobian`: rows scaled like the residual.
+    - `residual`: the residual at the current parameters.
+    - `factor`: `F` of the metric $F^T F + \epsilon I$ that measures the damping; `None`
+        for the Euclidean metric.
+    - `relative`: $\epsilon$ as a part of the mean eigenvalue of $F^T F$.
+    """
+    rows, params = jacobian.shape
+    triangle = None if factor is None else _whitener(factor, relative)
+    if rows >= params:
+        stacked = jnp.concatenate([jacobian, residual[:, None]], axis=1)
+        reduced = jnp.linalg.qr(stacked, mode="r")[:params]
+        core, target = reduced[:, :params], reduced[:, params]
+        core = core if triangle is None else _solve_right(core, triangle)
+        left, singular, right = jnp.linalg.svd(core, full_matrices=False)
+        basis = right.T
+    else:
+        white = jacobian if triangle is None else _solve_right(jacobian, triangle)
+        frame, core = jnp.linalg.qr(white.T)
+        left, singular, right = jnp.linalg.svd(core.T, full_matrices=False)
+        target = residual
+        basis = matmul(frame, right.T)
+    if triangle is not None:
+        basis = jax.scipy.linalg.solve_triangular(triangle, basis)
+    slope = singular * matmul(left.T, target)
+    return Spectrum(basis, singular**2, slope)
+
+
+def quadratic_spectrum(
+    factor: Float[Array, "rows params"], gradient: Float[Array, " params"]
+) -> Spectrum:
+    """Diagonalises the model with curvature `F^T F` and a given gradient."""
+    rows, params = factor.shape
+    if rows >= params:
+        core = jnp.linalg.qr(factor, mode="r")
+        _, singular, right = jnp.linalg.svd(core, full_matrices=False)
+        basis = right.T
+        return Spectrum(basis, singular**2, matmul(basis.T, gradient))
+    frame, core = jnp.linalg.qr(factor.T)
+    _, singular, right = jnp.linalg.svd(core.T, full_matrices=False)
+    basis = matmul(frame, right.T)
+    slope = matmul(basis.T, gradient)
+    return Spectrum(basis, singular**2, slope, gradient - matmul(basis, slope))

@@ -1,0 +1,23 @@
+"""Why an iteration ended, in words."""
+
+import optimistix as optx
+
+
+class RESULTS(optx.RESULTS):
+    """Extends the results of Optimistix by those of a training run."""
+
+    tolerance_reached = "The estimated error is below the tolerance."
+    converged = (
+        "No step lowers the loss by more than rounding: the field is as good as these "
+        "points and this field allow."
+    )
+    stagnated = (
+        "The loss stopped falling before the tolerance was reached. A wider or deeper "
+        "field, another activation or more points may help."
+    )
+    time_limit_reached = "The time limit was reached. The best field so far is returned."
+    interrupted = "The run was interrupted. The best field so far is returned."
+    overfitted = (
+        "The held-out residual is far above the training residual: use more points or "
+        "fewer parameters."
+    )

@@ -1,0 +1,177 @@
+"""The natural gradient of any scalar loss, in any metric."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.flatten_util as jfu
+import jax.numpy as jnp
+import optimistix as optx
+from jaxtyping import Array, Bool, Float, Int, PyTree, Scalar
+
+from sobng.linalg.spectrum import quadratic_spectrum
+from sobng.metrics.energy import EnergyMetric
+from sobng.metrics.euclidean import EuclideanMetric
+from sobng.metrics.metric import AbstractMetric
+from sobng.results import RESULTS
+from sobng.search.radius import RadiusSearch
+from sobng.search.search import AbstractSearch, Trial
+from sobng.solvers.info import StepInfo
+from sobng.system import System
+
+
+class _NaturalGradientState(eqx.Module):
+    aux: PyTree
+    search_state: PyTree
+    info: StepInfo
+    first_gradient: Float[Array, ""]
+    num_steps: Int[Array, ""]
+    stalled: Bool[Array, ""]
+    result: optx.RESULTS
+
+
+class NaturalGradient(optx.AbstractMinimiser):
+    r"""Steps along $-(G + \mu I)^{-1} \nabla \ell$ for any scalar loss $\ell$.
+
+    $G = F^T F$ is the Gram matrix of a metric on functions, so that undamped the *field*
+    moves along the projection of its functional gradient onto the tangent space; a
+    search chooses $\mu$. For a least-squares loss [`sobng.GaussNewton`][] keeps more
+    digits.
+
+    Bind it to a [`sobng.System`][] with `solver.on(system)`: the metric needs the
+    system's points. Unbound, only the Euclidean metric is possible.
+
+    !!! example
+
+        ```python
+        import jax.numpy as jnp, optimistix as optx, sobng as sn
+
+        solver = sn.NaturalGradient(metric=sn.EuclideanMetric())
+        bowl = lambda y, args: jnp.sum((y - 1.0) ** 2)
+        optx.minimise(bowl, solver, jnp.zeros(3), throw=False)
+        ```
+
+    ??? cite "Reference"
+
+        After Bai, Rosenberg, Xu: arXiv 2202.06232; for energies Mueller, Zeinhofer:
+        arXiv 2302.13163, whose grid search over step sizes we replace by a search over
+        the damping.
+    """
+
+    metric: AbstractMetric
+    search: AbstractSearch
+    rtol: float = eqx.field(static=True)
+    atol: float = eqx.field(static=True)
+    norm: Callable[[PyTree], Scalar] = eqx.field(static=True)
+    system: System | None
+
+    def __init__(
+        self,
+        metric: AbstractMetric | None = None,
+        search: AbstractSearch | None = None,
+        *,
+        rtol: float = 0.0,
+        atol: float = 0.0,
+        norm: Callable[[PyTree], Scalar] = optx.two_norm,
+        system: System | None = None,
+    ):
+        """**Arguments:** as in [`sobng.GaussNewton`][]; the metric is the energy metric
+        by default.
+        """
+        self.metric = EnergyMetric() if metric is None else metric
+        self.search = RadiusSearch() if search is None else search
+        self.rtol = rtol
+        self.atol = atol
+        self.norm = norm
+        self.system = system
+
+    def on(self, system: System) -> "NaturalGradient":
+        """The same solver bound to a system: its points, its field."""
+        return NaturalGradient(
+            self.metric,
+            self.search,
+            rtol=self.rtol,
+            atol=self.atol,
+            norm=self.norm,
+            system=system,
+        )
+
+    def _factor(self, y, args):
+        flat, _ = jfu.ravel_pytree(y)
+        if isinstance(self.metric, EuclideanMetric):
+            return jnp.eye(flat.size, dtype=flat.dtype)
+        if self.system is None:
+            raise ValueError(
+                f"`{type(self.metric).__name__}` lives on the points of a system, and "
+                "this solver is not bound to one. Write `solver.on(system)`, or use "
+                "`sobng.EuclideanMetric()`."
+            )
+        return self.metric.factor(self.system, y, args)
+
+    def init(self, fn, y, args, options, f_struct, aux_struct, tags):
+        del options, f_struct, aux_struct, tags
+        loss, aux = fn(y, args)
+        info = StepInfo.start(loss)
+        finite = jnp.isfinite(loss)
+        return _NaturalGradientState(
+            aux,
+            self.search.init(loss.dtype),
+            info,
+            info.gradient,
+            jnp.zeros((), jnp.int32),
+            jnp.zeros((), bool),
+            RESULTS.where(finite, RESULTS.successful, RESULTS.nonfinite),
+        )
+
+    def step(self, fn, y, args, options, state, tags):
+        del options, tags
+        flat, unravel = jfu.ravel_pytree(y)
+        loss = state.info.loss
+
+        def flat_fn(flat):
+            return fn(unravel(flat), args)
+
+        gradient, _ = jax.grad(flat_fn, has_aux=True)(flat)
+        model = quadratic_spectrum(self._factor(y, args), gradient)
+
+        def trial(step):
+            new, aux = flat_fn(flat + step)
+            return Trial(step, loss - new, (new, aux))
+
+        outcome = self.search.search(model, trial, state.search_state)
+        new_loss, new_aux = outcome.trial.payload
+
+        def keep(new, old):
+            return jnp.where(outcome.accepted, new, old)
+
+        norm = self.norm(gradient)
+        info = StepInfo(
+            loss=keep(new_loss, loss),
+            gradient=norm,
+            damping=outcome.damping,
+            ratio=outcome.ratio,
+            length=jnp.linalg.norm(outcome.trial.step),
+            accepted=outcome.accepted,
+        )
+        finite = jnp.all(jnp.isfinite(gradient)) & jnp.isfinite(info.loss)
+        new_state = _NaturalGradientState(
+            jax.tree.map(keep, new_aux, state.aux),
+            outcome.state,
+            info,
+            jnp.where(state.num_steps == 0, norm, state.first_gradient),
+            state.num_steps + 1,
+            outcome.stalled,
+            RESULTS.where(finite, RESULTS.successful, RESULTS.nonfinite),
+        )
+        return unravel(keep(flat + outcome.trial.step, flat)), new_state, state.aux
+
+    def terminate(self, fn, y, args, options, state, tags):
+        del fn, y, args, options, tags
+        small = state.info.gradient <= self.atol + self.rtol * state.first_gradient
+        small = small & (state.num_steps > 0) & (self.atol + self.rtol > 0)
+        return small | state.stalled, state.result
+
+    def postprocess(self, fn, y, aux, args, options, state, tags, result):
+        del fn, args, options, tags, result
+        return y, aux, {"loss": state.info.loss, "gradient_norm": state.info.gradient}

@@ -1,0 +1,58 @@
+"""The interface of the stages: what moves next, with which solver, until when."""
+
+import abc
+from typing import Any
+
+import equinox as eqx
+import jax
+from jaxtyping import PyTree
+
+from sobng.collocation import Collocation
+from sobng.problem import Energy, Problem
+
+
+class Context(eqx.Module):
+    """What a stage is given to decide with; stages return new unknowns, never change it.
+
+    `error` is the latest estimate of the relative L2 error, `None` if there is none.
+    """
+
+    problem: Problem | Energy
+    unknown: PyTree
+    args: Any
+    training: Collocation
+    held_out: Collocation
+    key: jax.Array
+    tolerance: float
+    error: float | None
+    owned: bool
+    """Whether sobng chose the field, and so may enlarge it."""
+
+
+class AbstractStage(eqx.Module):
+    """One stage of a strategy.
+
+    The driver asks `wanted`, lets `begin` prepare the unknown on the host, and then
+    moves the leaves of `moves` with `solver` until it ends or `max_steps` are done.
+    """
+
+    name: eqx.AbstractVar[str]
+    max_steps: eqx.AbstractVar[int | None]
+    patience: eqx.AbstractVar[int]
+    """The stage ends when its loss has not halved in so many steps."""
+
+    @abc.abstractmethod
+    def wanted(self, context: Context) -> bool:
+        """Whether this stage can help."""
+
+    @abc.abstractmethod
+    def begin(self, context: Context) -> PyTree:
+        """The unknown to start from: rescaled, enlarged, or as it was."""
+
+    @abc.abstractmethod
+    def moves(self, context: Context) -> PyTree | None:
+        """Which leaves of the unknown move, as booleans; `None` for all."""
+
+    @abc.abstractmethod
+    def solver(self, context: Context) -> Any:
+        """A solver of sobng, Optimistix or Optax."""

@@ -1,0 +1,209 @@
+"""A problem on points with a field: residual vector, Jacobian rows, products."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.flatten_util as jfu
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from sobng.collocation import Collocation
+from sobng.fields.partition import combine, partition
+from sobng.problem import Energy, Problem
+
+
+CHUNK = 256
+"""Points that are differentiated together. Per point the intermediate values of a
+derivative may outweigh its Jacobian row, so their number, not that of all points,
+bounds the memory of an assembly."""
+
+
+def chunked(function: Callable, chunk: int | None, *arrays: Array) -> PyTree:
+    """`vmap(function)` over the leading axis, at most `chunk` at a time.
+
+    The last chunk is filled up by repeating points, so that one size is compiled.
+    """
+    size = arrays[0].shape[0]
+    mapped = jax.vmap(function)
+    if chunk is None or size <= chunk:
+        return mapped(*arrays)
+    num = -(-size // chunk)
+    index = jnp.minimum(jnp.arange(num * chunk), size - 1).reshape(num, chunk)
+    blocks = jax.lax.map(lambda i: mapped(*(a[i] for a in arrays)), index)
+    return jax.tree.map(lambda b: b.reshape(-1, *b.shape[2:])[:size], blocks)
+
+
+def satisfied(unknown: PyTree) -> frozenset[str]:
+    """The names of the conditions that an unknown obeys by construction."""
+    names: set[str] = set()
+
+    def visit(node):
+        names.update(getattr(node, "satisfies", ()))
+        return False
+
+    jax.tree.leaves(unknown, is_leaf=visit)
+    return frozenset(names)
+
+
+class System(eqx.Module):
+    r"""A problem on a collocation with a field, as a function of its parameters.
+
+    The residual stacks the conditions; each row is scaled by the square root of the
+    condition's weight times the quadrature weight, so that $\tfrac12 |r|^2$ is the loss:
+    half the sum of the weighted *integrals* of the squared residuals.
+
+    !!! example
+
+        ```python
+        import jax, optimistix as optx, sobng as sn
+
+        interval = sn.Interval(0.0, 1.0)
+        problem = sn.Problem(
+            sn.Condition(lambda u, x, args: sn.laplacian(u)(x) + 1.0, interval.interior,
+                         name="poisson"),
+            sn.Dirichlet(interval.boundary, 0.0, exact=False),
+        )
+        field = sn.MLP(dim=1, width=8, key=jax.random.key(0))
+        collocation = sn.discretise(problem, num=40, key=jax.random.key(1))
+        system = sn.System(problem, field, collocation)
+        solver = sn.GaussNewton().on(system)
+        fit = optx.least_squares(
+            system.residual, solver, system.params, max_steps=20, throw=False
+        )
+        solution = system.unknown(fit.value)
+        ```
+    """
+
+    problem: Problem | Energy
+    params: PyTree
+    rest: PyTree
+    collocation: Collocation
+    names: tuple[str, ...] = eqx.field(static=True)
+    chunk: int | None = eqx.field(static=True)
+
+    def __init__(
+        self,
+        problem: Problem | Energy,
+        unknown: PyTree,
+        collocation: Collocation,
+        *,
+        moves: PyTree | None = None,
+        chunk: int | None = CHUNK,
+    ):
+        """**Arguments:**
+
+        - `problem`: what holds where.
+        - `unknown`: a field, or a dict of fields and arrays.
+        - `collocation`: points and weights for every condition.
+        - `moves`: a PyTree of booleans like `unknown`: which leaves are parameters.
+            All inexact arrays that are not `Frozen` by default.
+        - `chunk`: points that are differentiated together; `None` for all at once.
+
+        **Raises:** `ValueError` if the collocation lacks the points of a condition.
+        """
+        params, rest = partition(unknown)
+        if moves is not None:
+            params, still = eqx.partition(params, moves)
+            rest = combine(still, rest)
+        if not jax.tree.leaves(params):
+            raise ValueError(
+                "The unknown has no parameters to move: no inexact array leaf was "
+                f"found in {unknown!r}."
+            )
+        known = satisfied(unknown)
+        names = tuple(c.name for c in problem.conditions if c.name not in known)
+        if isinstance(problem, Problem) and not names:
+            raise ValueError(
+                "Every condition is satisfied by the field itself, so nothing is left "
+                "to solve. Add the equation as a `sobng.Condition`."
+            )
+        collocation.check(names)
+        dtype = jnp.result_type(*jax.tree.leaves(params))
+        self.problem = problem
+        self.params = params
+        self.rest = rest
+        self.collocation = collocation.astype(dtype)
+        self.names = names
+        self.chunk = chunk
+
+    def unknown(self, params: PyTree) -> PyTree:
+        """The field, or the dict of fields and arrays, with the given parameters."""
+        return combine(params, self.rest)
+
+    @property
+    def num_params(self) -> int:
+        """How many numbers move."""
+        return sum(leaf.size for leaf in jax.tree.leaves(self.params))
+
+    @property
+    def rows(self) -> int:
+        """The length of the residual vector."""
+        return jax.eval_shape(self.residual, self.params).size
+
+    def _parts(self):
+        for condition in self.problem.conditions:
+            if condition.name in self.names:
+                points = self.collocation.points[condition.name]
+                weights = self.collocation.weights[condition.name]
+                yield condition, points, weights
+
+    def residual(self, params: PyTree, args: Any = None) -> Float[Array, " rows"]:
+        """The stacked, weighted residual."""
+        u = self.unknown(params)
+
+        def rows(condition, points, weights):
+            def at(x):
+                return jnp.ravel(condition.residual(u, x, args))
+
+            values = jax.vmap(at)(points)
+            scale = jnp.sqrt(condition.weight * weights)
+            return jnp.ravel(values * scale[:, None])
+
+        return jnp.concatenate([rows(*part) for part in self._parts()])
+
+    def jacobian(self, params: PyTree, args: Any = None) -> Float[Array, "rows params"]:
+        """The derivative of the residual, row by row, never the stacked vector's.
+
+        Reverse mode through one point costs a few times its residual, whatever the
+        number of parameters.
+        """
+        flat, unravel = jfu.ravel_pytree(params)
+
+        def rows(condition, points, weights):
+            def at(flat, x, weight):
+                u = self.unknown(unravel(flat))
+                scale = jnp.sqrt(condition.weight * weight)
+                return scale * jnp.ravel(condition.residual(u, x, args))
+
+            derivative = jax.jacrev(at)
+            blocks = chunked(
+                lambda x, weight: derivative(flat, x, weight), self.chunk, points, weights
+            )
+            return blocks.reshape(-1, flat.size)
+
+        return jnp.concatenate([rows(*part) for part in self._parts()])
+
+    def energy_of(self, u: PyTree, args: Any = None) -> Float[Array, ""]:
+        """The integral of an `Energy`'s density (normalised if it says so)."""
+        points, weights = self.collocation.points[""], self.collocation.weights[""]
+        if self.problem.normalise == "l2":
+            square = jnp.sum(weights * jax.vmap(u)(points) ** 2)
+            inner = u
+            u = lambda x: inner(x) / jnp.sqrt(square)  # noqa: E731
+        density = jax.vmap(lambda x: self.problem.density(u, x, args))(points)
+        return jnp.sum(weights * density)
+
+    def loss(self, params: PyTree, args: Any = None) -> Float[Array, ""]:
+        """Half the sum of squares of the residual; for an `Energy`, plus the energy."""
+        energetic = isinstance(self.problem, Energy)
+        loss = self.energy_of(self.unknown(params), args) if energetic else 0.0
+        if self.names:
+            loss = loss + 0.5 * jnp.sum(self.residual(params, args) ** 2)
+        return loss
+
+    def with_points(self, collocation: Collocation) -> "System":
+        """The same system on other points (of the same number: nothing compiles)."""
+        collocation = collocation.astype(self.collocation.dtype)
+        return eqx.tree_at(lambda s: s.collocation, self, collocation)
