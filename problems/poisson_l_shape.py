@@ -9,9 +9,9 @@ second is made by finite elements, see `references/poisson_l_shape.py`: two reso
 agree to 1.9e-9 in L2, relatively.
 
 Smooth networks fail here. With the walls built in exactly they tend to a wrong
-function: a limit of theirs with a finite residual has no part in r^(2/3). With the walls
-as a penalty they tend to the right one, slowly: 300 random features stop at 1e-2. The
-field is therefore a network plus singular terms with coefficients to be found. The
+function: a limit of theirs with a finite residual has no part in r^(2/3). With the
+walls as a penalty they tend to the right one, slowly: 300 random features stop at 1e-2.
+The field is therefore a network plus singular terms with coefficients to be found. The
 angles of the corners alone dictate these, whatever the data:
 
     r^(2k/3) sin(2kθ/3), k = 1, 2, 4, 5, 7, 8, 10, 11,   at the re-entrant corner,

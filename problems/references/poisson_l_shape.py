@@ -105,7 +105,7 @@ def solve(radial, angular, degree):
     free = np.flatnonzero(free)
     values = np.zeros(load.size)
     matrix = stiffness.tocsc()[free][:, free]
-    values[free] = scipy.sparse.linalg.spsolve(matrix, load[free])
+    values[free] = np.asarray(scipy.sparse.linalg.spsolve(matrix, load[free]))
     return values.reshape(ones[0].size, ones[1].size)
 
 

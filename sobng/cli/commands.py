@@ -20,6 +20,7 @@ from sobng.cli.output import (
     write_atomically,
 )
 from sobng.cli.running import compare, describe, make_field, reached, Run, run_case
+from sobng.evaluation import float_dtype
 from sobng.plotting import plot_comparison
 from sobng.problem import Case
 from sobng.solution import load
@@ -133,8 +134,11 @@ def export_command(arguments: argparse.Namespace) -> int:
     check_parent(target)
     try:
         solution = load(source)
-        dtype, (num,) = solution.stats["dtype"], jax.export.symbolic_shape("n")
-        points = jax.ShapeDtypeStruct((num, solution.problem.dim), dtype)
+        if solution.dim is None:
+            raise ValueError("it does not say how many coordinates a point has.")
+        (num,) = jax.export.symbolic_shape("n")
+        dtype = float_dtype(solution.field)
+        points = jax.ShapeDtypeStruct((num, solution.dim), dtype)
         # For any accelerator, not only the one that is here.
         exported = jax.export.export(jax.jit(solution), platforms=("cpu", "cuda"))
         content = bytes(exported(points).serialize())

@@ -11,7 +11,6 @@ from sobng.collocation import discretise
 from sobng.evaluation import relative_errors
 from sobng.problem import Case
 from sobng.records import TextProgress
-from sobng.results import RESULTS
 from sobng.solution import Solution
 from sobng.solve import solve
 from sobng.stages.choice import choose_field
@@ -31,10 +30,6 @@ class Run:
     rel_l2: float | None
     rel_h1: float | None
 
-    @property
-    def reason(self) -> str:
-        return RESULTS[self.solution.result]
-
     def record(self, name: str, seed: int) -> dict[str, Any]:
         """The fields of the JSON line."""
         stats = self.solution.stats
@@ -47,7 +42,7 @@ class Run:
             "steps": stats.get("num_steps"),
             "seconds": stats.get("seconds"),
             "compile_seconds": stats.get("compile_seconds"),
-            "result": self.reason,
+            "result": self.solution.message,
             "error_estimate": self.solution.error,
             "params": stats.get("params"),
             "rows": stats.get("rows"),
@@ -154,5 +149,5 @@ def describe(runs: Sequence[Run]) -> str:
                 cell(stats["compile_seconds"], ".1f"),
             ]
         )
-    reasons = [f"{run.label}: {run.reason}" for run in runs]
+    reasons = [f"{run.label}: {run.solution.message}" for run in runs]
     return "\n".join([show_table(rows, "<>>>>>>"), "", *reasons])
