@@ -162,7 +162,7 @@ class Solution(eqx.Module):
         facts = [f"error={size}"]
         facts += [] if steps is None else [f"steps={steps}"]
         facts += [] if seconds is None else [f"seconds={seconds:.1f}"]
-        return f"Solution({', '.join(facts)}, result={self.message!r})"
+        return f"Solution({', '.join(facts)}, result={self.message.partition('. ')[0]!r})"
 
 
 @eqx.filter_jit
