@@ -20,6 +20,9 @@ from sobng.stages.strategy import strategy
 RIVAL_RATE = 1e-3
 """The learning rate of Adam in a comparison: its own default, and a good one here."""
 
+COMPARE_SECONDS = 20.0
+"""How long each run of a comparison may take if nothing is said."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Run:
@@ -84,38 +87,33 @@ def make_field(case: Case, key: jax.Array) -> Any:
 def compare(
     case: Case, key: jax.Array, field_key: jax.Array, quiet: bool, **limits: Any
 ) -> list[Run]:
-    """The default, the natural gradient alone and Adam on one network and its points.
+    """The default stages, the natural gradient alone and Adam, each from the same
+    network on the same points.
 
-    Adam runs as many seconds as the longer of the other two.
+    A file that leaves the field to sobng gets the network that all parameters are
+    moved of: the features of the first stage are too many for that. Adam runs as many
+    seconds as the longer of the other two.
     """
     import optax
 
+    alone = strategy("all-parameters")
     field = make_field(case, field_key)
     if field is None:
-        stages = case.options.get("stages") or strategy("default")
-        field = choose_field(case.problem, stages, field_key)
+        field = choose_field(case.problem, alone, field_key)
     points = case.options.get("collocation")
     if points is None:
         points = discretise(case.problem, key=key)
+    limits["time_limit"] = limits.get("time_limit") or COMPARE_SECONDS
     shared = {"field": field, "key": key, "quiet": quiet, "collocation": points}
     default = run_case("sobng", case, **shared, **limits)
-    natural = run_case(
-        "natural gradient",
-        case,
-        **shared,
-        **(limits | {"stages": strategy("all-parameters")}),
+    natural = run_case("natural gradient", case, **shared, **limits, stages=alone)
+    limits["time_limit"] = max(
+        run.solution.stats["seconds"] for run in (default, natural)
     )
-    seconds = max(run.solution.stats["seconds"] for run in (default, natural))
-    adam = run_case(
-        "Adam",
-        case,
-        **shared,
-        stages=None,
-        solver=optax.adam(RIVAL_RATE),
-        time_limit=seconds,
-        max_steps=10**9,
-    )
-    return [default, natural, adam]
+    limits["max_steps"] = 10**9
+    adam = optax.adam(RIVAL_RATE)
+    rival = run_case("Adam", case, **shared, **limits, stages=None, solver=adam)
+    return [default, natural, rival]
 
 
 def reached(case: Case, run: Run) -> bool:
