@@ -1,0 +1,91 @@
+"""Solves partial differential equations with neural fields and natural gradients."""
+
+from importlib.metadata import version as _version
+
+from sobng.calculus import (
+    biharmonic as biharmonic,
+    curl as curl,
+    directional as directional,
+    divergence as divergence,
+    gradient as gradient,
+    hessian as hessian,
+    jacobian as jacobian,
+    laplacian as laplacian,
+    normal_derivative as normal_derivative,
+    partial as partial,
+)
+from sobng.collocation import Collocation as Collocation, discretise as discretise
+from sobng.error import Estimate as Estimate, estimate_error as estimate_error
+from sobng.evaluation import observed as observed, relative_errors as relative_errors
+from sobng.exact import impose as impose
+from sobng.fields import (
+    AbstractField as AbstractField,
+    BoxLift as BoxLift,
+    combine as combine,
+    Components as Components,
+    Constrained as Constrained,
+    FourierFeatures as FourierFeatures,
+    Frozen as Frozen,
+    linear_leaves as linear_leaves,
+    MLP as MLP,
+    partition as partition,
+    PeriodicEmbedding as PeriodicEmbedding,
+    PolynomialLift as PolynomialLift,
+    ResidualNetwork as ResidualNetwork,
+    Scaled as Scaled,
+    Separable as Separable,
+    SIREN as SIREN,
+    Sum as Sum,
+    UnitCell as UnitCell,
+    with_bandwidth as with_bandwidth,
+)
+from sobng.geometry import (
+    AbstractDomain as AbstractDomain,
+    AbstractSampler as AbstractSampler,
+    Adaptive as Adaptive,
+    Ball as Ball,
+    Box as Box,
+    Difference as Difference,
+    Disk as Disk,
+    Gauss as Gauss,
+    Intersection as Intersection,
+    Interval as Interval,
+    Polygon as Polygon,
+    Region as Region,
+    Sobol as Sobol,
+    SpaceTime as SpaceTime,
+    Uniform as Uniform,
+    Union as Union,
+)
+from sobng.metrics.energy import EnergyMetric as EnergyMetric
+from sobng.metrics.euclidean import EuclideanMetric as EuclideanMetric
+from sobng.metrics.metric import AbstractMetric as AbstractMetric
+from sobng.metrics.sobolev import SobolevMetric as SobolevMetric
+from sobng.precision import enable_x64 as enable_x64
+from sobng.problem import (
+    AbstractCondition as AbstractCondition,
+    Case as Case,
+    Condition as Condition,
+    Dirichlet as Dirichlet,
+    Energy as Energy,
+    Neumann as Neumann,
+    Periodic as Periodic,
+    Problem as Problem,
+    Robin as Robin,
+)
+from sobng.records import Record as Record, TextProgress as TextProgress
+from sobng.results import RESULTS as RESULTS
+from sobng.search.radius import RadiusSearch as RadiusSearch
+from sobng.search.search import AbstractSearch as AbstractSearch
+from sobng.solution import load as load, Solution as Solution
+from sobng.solve import solve as solve
+from sobng.solvers.gauss_newton import GaussNewton as GaussNewton
+from sobng.solvers.natural_gradient import NaturalGradient as NaturalGradient
+from sobng.stages.all_parameters import AllParameters as AllParameters
+from sobng.stages.last_layer import LastLayer as LastLayer
+from sobng.stages.stage import AbstractStage as AbstractStage, Context as Context
+from sobng.stages.strategy import strategy as strategy
+from sobng.system import System as System
+
+
+__version__ = _version("sobng")

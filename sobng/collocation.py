@@ -212,6 +212,12 @@ class PointPlan(eqx.Module):
         """Whether the number of points is ours to choose."""
         return self.given is None or isinstance(self.given, int)
 
+    @staticmethod
+    def dtype_of(unknown: Any):
+        """The precision of an unknown's arrays."""
+        leaves = [a for a in jax.tree.leaves(unknown) if eqx.is_inexact_array(a)]
+        return jnp.result_type(*leaves) if leaves else jnp.result_type(float)
+
     def training(self, level: int) -> Collocation:
         """The points that are trained on; each level doubles them."""
         if isinstance(self.given, Collocation):

@@ -219,6 +219,20 @@ def _reference(
         return at_each(reference, np.asarray(points)), None
 
 
+def values_at(function: PointFunction, points: Float[Array, "n dim"]) -> np.ndarray:
+    """Values `[n, *out]` in float64, of a function that JAX may not be able to trace."""
+
+    @jax.jit
+    def run(points):
+        one = lambda x: jnp.asarray(function(x), x.dtype)
+        return jax.lax.map(one, points, batch_size=min(_BATCH, len(points)))
+
+    try:
+        return np.asarray(run(points), np.float64)
+    except (jax.errors.JAXTypeError, NotImplementedError):
+        return at_each(function, np.asarray(points))
+
+
 def at_each(reference: PointFunction, points: HostPoints) -> np.ndarray:
     """A reference that may not be traceable at many points, in float64."""
     return np.stack([np.asarray(reference(x), np.float64) for x in points])

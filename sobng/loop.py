@@ -14,14 +14,19 @@ from jaxtyping import PyTree
 
 from sobng.clock import Clock
 from sobng.collocation import PointPlan
-from sobng.error import estimate_error, NO_ESTIMATE
+from sobng.error import estimate_error, Estimate
+from sobng.fields.partition import combine
 from sobng.problem import Energy, Problem
 from sobng.records import Record
 from sobng.results import RESULTS
-from sobng.solvers.adaptor import adapt, steps_per_call
+from sobng.solution import Solution
+from sobng.solvers.adaptor import adapt, init_solver, loss_of, run_steps
 from sobng.stages.stage import AbstractStage, Context
 from sobng.system import System
 
+
+MAX_LEVEL = 2
+"""How often points are doubled at most."""
 
 OVERFIT = 30.0
 """Held-out over training loss (both integrals) above which points are added."""
@@ -64,3 +69,234 @@ class Settings:
 def reachable(dtype) -> float:
     """The least relative error that a precision allows to ask for."""
     return 10 * float(jnp.finfo(dtype).eps)
+
+
+class Loop:
+    """Runs stages one after the other; holds what changes while a solve goes on."""
+
+    def __init__(
+        self,
+        problem: Problem | Energy,
+        unknown: PyTree,
+        args: Any,
+        points: PointPlan,
+        stages: Sequence[AbstractStage],
+        settings: Settings,
+        key: jax.Array,
+        owned: bool,
+    ):
+        self.problem = problem
+        self.unknown = unknown
+        self.args = args
+        self.points = points
+        self.stages = stages
+        self.settings = settings
+        self.key = key
+        self.owned = owned
+        self.dtype = points.dtype_of(unknown)
+        least = reachable(self.dtype)
+        if settings.tolerance is not None and settings.tolerance < least:
+            raise ValueError(
+                f"A tolerance of {settings.tolerance:.1e} cannot be reached in "
+                f"{jnp.dtype(self.dtype).name}, whose least is {least:.1e}. Call "
+                "`sobng.enable_x64()` first, or ask for less."
+            )
+        self.tolerance = least if settings.tolerance is None else settings.tolerance
+        self.level = 0
+        self.training = points.training(0)
+        self.held_out = points.held_out()
+        self.clock = Clock()
+        self.records: list[Record] = []
+        self.step = 0
+        self.done_stages: list[str] = []
+        self.estimate = Estimate(None, "No estimate was made yet.")
+        self.result = RESULTS.successful
+        self.sizes = (0, 0)
+
+    def run(self) -> Solution:
+        """All stages, up to the limits."""
+        self.clock.start()
+        try:
+            for number, stage in enumerate(self.stages):
+                context = self._context(number)
+                if not stage.wanted(context):
+                    continue
+                self._stage(stage, context)
+                self._estimate()
+                if self._ended():
+                    break
+        except KeyboardInterrupt:
+            self.result = RESULTS.interrupted
+        finally:
+            self.clock.stop()
+        return self._solution()
+
+    def _context(self, number: int) -> Context:
+        return Context(
+            problem=self.problem,
+            unknown=self.unknown,
+            args=self.args,
+            training=self.training,
+            held_out=self.held_out,
+            key=jax.random.fold_in(self.key, number),
+            tolerance=self.tolerance,
+            error=self.estimate.error,
+            owned=self.owned,
+        )
+
+    def _stage(self, stage: AbstractStage, context: Context) -> None:
+        self.unknown = stage.begin(context)
+        context = eqx.tree_at(lambda c: c.unknown, context, self.unknown)
+        solver, steps = adapt(stage.solver(context))
+        moves = stage.moves(context)
+        system, watch = self._systems(moves)
+        params = system.params
+        state = init_solver(solver, system, params, self.args)
+        best, best_loss = params, math.inf
+        marks: list[tuple[int, float]] = []
+        begun = self.step
+        self.done_stages.append(stage.name)
+        try:
+            while True:
+                params, state, look = run_steps(
+                    solver, system, params, state, self.args, steps
+                )
+                look = jax.device_get(look)
+                self.step += steps
+                loss = float(look.loss)
+                if not math.isfinite(loss):
+                    self.result = RESULTS.nonfinite
+                    break
+                if loss < best_loss:
+                    best, best_loss = params, loss
+                marks.append((self.step, loss))
+                if self._look(stage, watch, params, look, loss):
+                    system, watch = self._refine(moves, params)
+                    state = init_solver(solver, system, params, self.args)
+                    best_loss, marks = math.inf, []
+                if bool(look.done):
+                    break
+                if self._limit(stage, begun) or _stale(marks, stage.patience):
+                    break
+        finally:
+            self.unknown = combine(best, system.rest)
+
+    def _systems(self, moves):
+        def make(points):
+            return System(self.problem, self.unknown, points, moves=moves)
+
+        system = make(self.training)
+        self.sizes = (system.num_params, system.rows if system.names else 0)
+        return system, make(self.held_out)
+
+    def _refine(self, moves, params):
+        self.level += 1
+        self.training = self.points.training(self.level)
+        system = System(self.problem, self.unknown, self.training, moves=moves)
+        self.unknown = combine(params, system.rest)
+        return self._systems(moves)
+
+    def _look(self, stage, watch, params, look, loss) -> bool:
+        """Records one look; whether the run over-fits and may be given more points."""
+        held_out = float(loss_of(watch, params, self.args))
+        limit = self.settings.time_limit
+        seconds = self.clock.seconds
+        record = Record(
+            stage=stage.name,
+            step=self.step,
+            loss=loss,
+            held_out=held_out,
+            error=self.estimate.error,
+            seconds=seconds,
+            seconds_left=None if limit is None else max(0.0, limit - seconds),
+            damping=float(look.damping),
+            accepted=bool(look.accepted),
+        )
+        self.records.append(record)
+        for callback in self.settings.callbacks:
+            callback(record)
+        if isinstance(self.problem, Energy) or not self.points.refinable:
+            return False
+        scale = float(jnp.finfo(self.dtype).eps) ** 1.5
+        spread = held_out > OVERFIT * loss and held_out > scale * self.records[0].loss
+        return spread and self.step % 20 == 0 and self.level < MAX_LEVEL
+
+    def _limit(self, stage, begun) -> bool:
+        if self.step >= self.settings.max_steps:
+            self.result = RESULTS.nonlinear_max_steps_reached
+            return True
+        limit = self.settings.time_limit
+        if limit is not None and self.clock.seconds >= limit:
+            self.result = RESULTS.time_limit_reached
+            return True
+        return stage.max_steps is not None and self.step - begun >= stage.max_steps
+
+    def _estimate(self) -> None:
+        self.estimate = estimate_error(
+            self.problem,
+            self.unknown,
+            self.args,
+            key=jax.random.fold_in(self.key, 1 << 16),
+            observe=self.settings.observe,
+        )
+
+    def _ended(self) -> bool:
+        if bool(self.result != RESULTS.successful):
+            return True
+        error = self.estimate.error
+        if error is not None and error <= self.tolerance:
+            self.result = RESULTS.tolerance_reached
+            return True
+        return False
+
+    def _solution(self) -> Solution:
+        if bool(self.result == RESULTS.successful):
+            asked = self.settings.tolerance is not None
+            self.result = RESULTS.stagnated if asked else RESULTS.converged
+        last = self.records[-1] if self.records else None
+        params, rows = self.sizes
+        device = next(iter(jax.devices()))
+        stats = {
+            "num_steps": self.step,
+            "seconds": self.clock.seconds,
+            "compile_seconds": self.clock.compile_seconds,
+            "compilations": self.clock.compilations,
+            "params": params,
+            "rows": rows,
+            "loss": None if last is None else last.loss,
+            "held_out": None if last is None else last.held_out,
+            "device": str(device.device_kind),
+            "dtype": jnp.dtype(self.dtype).name,
+            "stages": tuple(self.done_stages),
+        }
+        return Solution(
+            self.unknown,
+            result=self.result,
+            stats=stats,
+            history=self._history(),
+            error=self.estimate.error,
+            error_reason=self.estimate.reason,
+            problem=self.problem,
+        )
+
+    def _history(self) -> dict[str, np.ndarray]:
+        def column(name):
+            values = [getattr(r, name) for r in self.records]
+            return np.asarray([math.nan if v is None else v for v in values])
+
+        names = ("step", "seconds", "loss", "held_out", "error")
+        history = {name: column(name) for name in names}
+        history["stage"] = np.asarray([r.stage for r in self.records])
+        return history
+
+    def raise_failure(self) -> None:
+        """Raises if the run ended in numbers that are not finite."""
+        if bool(self.result == RESULTS.nonfinite):
+            raise RuntimeError(RESULTS[self.result])
+
+
+def _stale(marks: list[tuple[int, float]], patience: int) -> bool:
+    """Whether the loss has not halved in the last `patience` steps."""
+    step, loss = marks[-1]
+    before = [value for at, value in marks if at <= step - patience]
+    return bool(before) and loss > 0.5 * before[-1] - 1e-300 and before[-1] >= 0

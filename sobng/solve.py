@@ -4,13 +4,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import equinox as eqx
+import equinox as eqx
 import jax
 import jax.random as jr
 from jaxtyping import PyTree
 
 from sobng.checks import check_statement
-from sobng.collocation import Collocation, discretise
+from sobng.collocation import Collocation, PointPlan
 from sobng.exact import impose
+from sobng.fields.partition import linear_leaves, partition
 from sobng.loop import Loop, Settings
 from sobng.problem import Energy, Problem
 from sobng.solution import Solution
@@ -121,12 +123,22 @@ def solve(
     _check_concrete(values)
     unknown = impose(problem, field)
     check_statement(problem, unknown, values)
-    points = _Points(problem, collocation, stages, unknown, point_key)
+    points = PointPlan(problem, collocation, _moving(unknown, stages), point_key)
     loop = Loop(problem, unknown, values, points, stages, settings, run_key, owned)
     solution = loop.run()
     if throw:
         loop.raise_failure()
     return solution
+
+
+def _moving(unknown: PyTree, stages: Sequence[AbstractStage]) -> int:
+    """How many numbers move together at most: all, or the last layer's."""
+    everything = any(isinstance(stage, AllParameters) for stage in stages)
+    params, _ = partition(unknown)
+    if not everything or stages[0].name == "last-layer":
+        chosen, _ = eqx.partition(params, linear_leaves(unknown))
+        params = chosen if jax.tree.leaves(chosen) else params
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
 def _check_concrete(args: Any) -> None:

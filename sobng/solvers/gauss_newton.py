@@ -13,7 +13,6 @@ from jaxtyping import Array, Bool, Float, Int, PyTree, Scalar
 from sobng.linalg.spectrum import least_squares_spectrum, matmul
 from sobng.metrics.euclidean import EuclideanMetric
 from sobng.metrics.metric import AbstractMetric
-from sobng.results import RESULTS
 from sobng.search.radius import RadiusSearch
 from sobng.search.search import AbstractSearch, Trial
 from sobng.solvers.info import StepInfo
@@ -85,7 +84,7 @@ class GaussNewton(optx.AbstractLeastSquaresSolver):
         metric: AbstractMetric | None = None,
         search: AbstractSearch | None = None,
         *,
-        geodesic: bool = True,
+        geodesic: bool = False,
         relative: float = 0.1,
         rtol: float = 0.0,
         atol: float = 0.0,
@@ -149,8 +148,8 @@ class GaussNewton(optx.AbstractLeastSquaresSolver):
         residual, _ = jfu.ravel_pytree(residual)
         dtype = residual.dtype
         info = StepInfo.start(0.5 * jnp.sum(residual**2))
-        result = RESULTS.where(
-            jnp.all(jnp.isfinite(residual)), RESULTS.successful, RESULTS.nonfinite
+        result = optx.RESULTS.where(
+            jnp.all(jnp.isfinite(residual)), optx.RESULTS.successful, optx.RESULTS.nonfinite
         )
         return _GaussNewtonState(
             residual,
@@ -202,7 +201,7 @@ class GaussNewton(optx.AbstractLeastSquaresSolver):
             accepted=outcome.accepted,
         )
         finite = jnp.all(jnp.isfinite(model.slope)) & jnp.isfinite(info.loss)
-        result = RESULTS.where(finite, RESULTS.successful, RESULTS.nonfinite)
+        result = optx.RESULTS.where(finite, optx.RESULTS.successful, optx.RESULTS.nonfinite)
         new_state = _GaussNewtonState(
             new_residual,
             jax.tree.map(keep, new_aux, state.aux),

@@ -14,7 +14,6 @@ from sobng.linalg.spectrum import quadratic_spectrum
 from sobng.metrics.energy import EnergyMetric
 from sobng.metrics.euclidean import EuclideanMetric
 from sobng.metrics.metric import AbstractMetric
-from sobng.results import RESULTS
 from sobng.search.radius import RadiusSearch
 from sobng.search.search import AbstractSearch, Trial
 from sobng.solvers.info import StepInfo
@@ -121,7 +120,7 @@ class NaturalGradient(optx.AbstractMinimiser):
             info.gradient,
             jnp.zeros((), jnp.int32),
             jnp.zeros((), bool),
-            RESULTS.where(finite, RESULTS.successful, RESULTS.nonfinite),
+            optx.RESULTS.where(finite, optx.RESULTS.successful, optx.RESULTS.nonfinite),
         )
 
     def step(self, fn, y, args, options, state, tags):
@@ -162,7 +161,7 @@ class NaturalGradient(optx.AbstractMinimiser):
             jnp.where(state.num_steps == 0, norm, state.first_gradient),
             state.num_steps + 1,
             outcome.stalled,
-            RESULTS.where(finite, RESULTS.successful, RESULTS.nonfinite),
+            optx.RESULTS.where(finite, optx.RESULTS.successful, optx.RESULTS.nonfinite),
         )
         return unravel(keep(flat + outcome.trial.step, flat)), new_state, state.aux
 

@@ -10,6 +10,10 @@ from sobng.solvers.natural_gradient import NaturalGradient
 from sobng.stages.stage import AbstractStage
 
 
+GOOD = 1e-6
+"""The error of a linear stage that is not trained further."""
+
+
 class AllParameters(AbstractStage):
     """All parameters move, with Gauss-Newton or, for an energy, natural gradients.
 
@@ -40,7 +44,10 @@ class AllParameters(AbstractStage):
         self.patience = 200
 
     def wanted(self, context):
-        return context.error is None or context.error > context.tolerance
+        if context.error is None:
+            return True
+        # After a good linear stage the ill-conditioned features do not move on.
+        return context.error > max(context.tolerance, GOOD if context.owned else 0.0)
 
     def begin(self, context):
         return context.unknown

@@ -1,0 +1,108 @@
+"""One face for the solvers of sobng, Optimistix and Optax."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optimistix as optx
+from jaxtyping import Array, Bool, Float, PyTree
+
+from sobng.problem import Energy
+from sobng.solvers.gauss_newton import GaussNewton
+from sobng.solvers.natural_gradient import NaturalGradient
+from sobng.system import System
+
+
+FOREIGN_STEPS = 50
+"""Steps between two looks for solvers whose step is cheap."""
+
+
+class Look(eqx.Module):
+    """What the host sees after some steps."""
+
+    loss: Float[Array, ""]
+    damping: Float[Array, ""]
+    accepted: Bool[Array, ""]
+    done: Bool[Array, ""]
+
+
+def adapt(solver: Any) -> tuple[Any, int]:
+    """A solver with the interface of Optimistix, and how many steps to take at once.
+
+    **Raises:** `ValueError` if it is neither a solver nor an Optax transformation.
+    """
+    if isinstance(solver, GaussNewton | NaturalGradient):
+        return solver, 1
+    if isinstance(solver, optx.AbstractLeastSquaresSolver | optx.AbstractMinimiser):
+        return solver, FOREIGN_STEPS
+    if hasattr(solver, "init") and hasattr(solver, "update"):
+        return optx.OptaxMinimiser(solver, rtol=0.0, atol=0.0), FOREIGN_STEPS
+    raise ValueError(
+        "`solver` is a solver of sobng or Optimistix (least squares or minimiser) or an "
+        f"Optax transformation. Got {solver!r}."
+    )
+
+
+def _bind(solver: Any, system: System):
+    """The solver bound to the system, and its objective in the form of Optimistix."""
+    squares = isinstance(solver, optx.AbstractLeastSquaresSolver)
+    if squares and isinstance(system.problem, Energy):
+        raise ValueError(
+            f"`{type(solver).__name__}` needs a sum of squares, and an energy is none. "
+            "Use `sobng.NaturalGradient()`."
+        )
+    objective = system.residual if squares else system.loss
+    bound = solver.on(system) if hasattr(solver, "on") else solver
+    return bound, lambda params, args: (objective(params, args), None)
+
+
+@eqx.filter_jit
+def init_solver(solver: Any, system: System, params: PyTree, args: Any) -> PyTree:
+    """The solver's state before its first step."""
+    bound, fn = _bind(solver, system)
+    f_struct, aux_struct = jax.eval_shape(fn, params, args)
+    return bound.init(fn, params, args, {}, f_struct, aux_struct, frozenset())
+
+
+@eqx.filter_jit
+def run_steps(
+    solver: Any, system: System, params: PyTree, state: PyTree, args: Any, num: int
+) -> tuple[PyTree, PyTree, Look]:
+    """`num` steps on the device, fewer if the solver ends."""
+    bound, fn = _bind(solver, system)
+    tags: frozenset[object] = frozenset()
+
+    def one(params, state):
+        params, state, _ = bound.step(fn, params, args, {}, state, tags)
+        done, result = bound.terminate(fn, params, args, {}, state, tags)
+        return params, state, done | (result != optx.RESULTS.successful)
+
+    if num == 1:
+        params, state, done = one(params, state)
+        info = state.info
+        return params, state, Look(info.loss, info.damping, info.accepted, done)
+
+    dynamic, static = eqx.partition(state, eqx.is_array)
+
+    def more(carry):
+        _, _, done, count = carry
+        return ~done & (count < num)
+
+    def body(carry):
+        params, dynamic, _, count = carry
+        params, state, done = one(params, eqx.combine(dynamic, static))
+        dynamic, _ = eqx.partition(state, eqx.is_array)
+        return params, dynamic, done, count + 1
+
+    start = (params, dynamic, jnp.zeros((), bool), jnp.zeros((), jnp.int32))
+    params, dynamic, done, _ = jax.lax.while_loop(more, body, start)
+    loss = system.loss(params, args)
+    look = Look(loss, jnp.zeros_like(loss), jnp.ones((), bool), done)
+    return params, eqx.combine(dynamic, static), look
+
+
+@eqx.filter_jit
+def loss_of(system: System, params: PyTree, args: Any) -> Float[Array, ""]:
+    """The loss of a system."""
+    return system.loss(params, args)

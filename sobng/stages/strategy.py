@@ -1,0 +1,35 @@
+"""Ready-made sequences of stages."""
+
+from sobng.stages.all_parameters import AllParameters
+from sobng.stages.last_layer import LastLayer
+from sobng.stages.stage import AbstractStage
+
+
+def default_stages() -> tuple[AbstractStage, ...]:
+    """The last layer first, where that can work; then, if need be, all parameters."""
+    return (LastLayer(), AllParameters())
+
+
+def strategy(name: str) -> tuple[AbstractStage, ...]:
+    """A strategy by the name that the command line gives it.
+
+    **Arguments:**
+
+    - `name`: "default" or "all-parameters".
+
+    **Raises:** `ValueError` for another name.
+
+    !!! example
+
+        ```python
+        import sobng as sn
+
+        sn.strategy("all-parameters")
+        ```
+    """
+    strategies = {"default": default_stages(), "all-parameters": (AllParameters(),)}
+    if name not in strategies:
+        raise ValueError(
+            f"A strategy is one of {sorted(strategies)}. Got {name!r}."
+        )
+    return strategies[name]
