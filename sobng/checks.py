@@ -147,9 +147,7 @@ def check_determined(problem: Problem | Energy, unknown: PyTree, args: Any) -> N
     for name, field in entries(unknown).items():
         if not callable(field) or getattr(field, "satisfies", ()):
             continue
-        shape = jax.eval_shape(
-            field, jax.ShapeDtypeStruct((problem.dim,), dtype)
-        ).shape
+        shape = jax.eval_shape(field, jax.ShapeDtypeStruct((problem.dim,), dtype)).shape
         for component in range(shape[0] if shape else 1):
             if not _sees_constant(problem, unknown, name, shape, component, args):
                 which = "" if name is None else f" of '{name}'"
@@ -206,7 +204,9 @@ def check_corners(problem: Problem | Energy, args: Any) -> None:
 def _overlap(a, b) -> bool:
     if a is None or b is None:
         return True
-    return bool({a} & {b} if isinstance(a, int) and isinstance(b, int) else _set(a) & _set(b))
+    return bool(
+        {a} & {b} if isinstance(a, int) and isinstance(b, int) else _set(a) & _set(b)
+    )
 
 
 def _set(component) -> set[int]:

@@ -46,7 +46,9 @@ class Collocation(eqx.Module):
                 raise ValueError(
                     f"Condition '{label}' has zero points. Ask for at least one."
                 )
-            if isinstance(p, np.ndarray | jax.Array) and not isinstance(p, jax.core.Tracer):
+            if isinstance(p, np.ndarray | jax.Array) and not isinstance(
+                p, jax.core.Tracer
+            ):
                 if not np.all(np.isfinite(p)):
                     raise ValueError(f"A point of condition '{label}' is not finite.")
                 if not np.all(np.asarray(w) >= 0):
@@ -91,12 +93,8 @@ class Collocation(eqx.Module):
             return jax.device_put(jnp.concatenate([leaf, tail]), rows)
 
         points = {k: fill(p, p[-1]) for k, p in self.points.items()}
-        weights = {
-            k: fill(w, jnp.zeros((), w.dtype)) for k, w in self.weights.items()
-        }
-        return eqx.tree_at(
-            lambda c: (c.points, c.weights), self, (points, weights)
-        )
+        weights = {k: fill(w, jnp.zeros((), w.dtype)) for k, w in self.weights.items()}
+        return eqx.tree_at(lambda c: (c.points, c.weights), self, (points, weights))
 
 
 def regions(problem: Problem | Energy) -> dict[str, Any]:
@@ -183,7 +181,9 @@ class PointPlan(eqx.Module):
     num: int = eqx.field(static=True)
     key: jax.Array
 
-    def __init__(self, problem: Problem | Energy, given: Any, params: int, key: jax.Array):
+    def __init__(
+        self, problem: Problem | Energy, given: Any, params: int, key: jax.Array
+    ):
         """**Arguments:**
 
         - `given`: what the user passed: a [`sobng.Collocation`][], a number of interior

@@ -125,7 +125,10 @@ def _error_fields(problem: Problem, unknown: PyTree, key: jax.Array) -> PyTree:
         field = imposed[name]
         if isinstance(field, Constrained):
             field = Constrained(
-                field.field, None, factor=field.factor, satisfies=field.satisfies,
+                field.field,
+                None,
+                factor=field.factor,
+                satisfies=field.satisfies,
                 dim=problem.dim,
             )
         result[name] = field
@@ -160,7 +163,9 @@ def _points(problem, fields, key) -> tuple[Collocation, Collocation]:
 
     def sampler(share):
         def draw(region, key):
-            return Sobol(max(64, share // (4 if region.is_boundary else 1)))(region, key)
+            return Sobol(max(64, share // (4 if region.is_boundary else 1)))(
+                region, key
+            )
 
         return draw
 
@@ -194,7 +199,9 @@ def _solve_defect(system: System, watch: System, args: Any, observe: Any):
     params = system.params
     jacobian = system.jacobian(params, args)
     residual = system.residual(params, args)
-    scale = jnp.maximum(jnp.linalg.norm(jacobian, axis=0), jnp.finfo(jacobian.dtype).tiny)
+    scale = jnp.maximum(
+        jnp.linalg.norm(jacobian, axis=0), jnp.finfo(jacobian.dtype).tiny
+    )
     stacked = jnp.concatenate([jacobian / scale[None], residual[:, None]], axis=1)
     reduced = jnp.linalg.qr(stacked, mode="r")[: jacobian.shape[1]]
     left, singular, right = jnp.linalg.svd(reduced[:, :-1], full_matrices=False)
@@ -205,9 +212,7 @@ def _solve_defect(system: System, watch: System, args: Any, observe: Any):
     solved = unravel(flat + change)
     before = watch.residual(params, args)
     # The linearised residual, exact to rounding also where the problem is not linear.
-    _, slope = jax.jvp(
-        lambda p: watch.residual(p, args), (params,), (unravel(change),)
-    )
+    _, slope = jax.jvp(lambda p: watch.residual(p, args), (params,), (unravel(change),))
     leftover = jnp.linalg.norm(before + slope) / jnp.linalg.norm(before)
     points, weights = _interior(watch)
     look = observed(observe)
@@ -261,5 +266,3 @@ def _perturb(system: System, args: Any, key: jax.Array, observe: Any):
     drift = jnp.linalg.norm(others - values) / jnp.linalg.norm(values) * (eps / small)
     tiny = jnp.finfo(flat.dtype).tiny
     return jnp.linalg.norm(residual) / jnp.maximum(change, tiny), drift
-
-

@@ -81,8 +81,8 @@ def _entry(u: Unknown, key: str, x: Point) -> Array:
     if not isinstance(u, dict) or key not in u:
         there = sorted(u) if isinstance(u, dict) else "a single field"
         raise ValueError(
-            f"The unknown has no entry '{key}' to observe. Got {there}. Give one of the "
-            "keys of a dict."
+            f"The unknown has no entry '{key}' to observe. Got {there}. Give one of "
+            "the keys of a dict."
         )
     return u[key](x) if callable(u[key]) else jnp.asarray(u[key])
 
@@ -220,7 +220,7 @@ def _reference(
 
 
 def values_at(function: PointFunction, points: Float[Array, "n dim"]) -> np.ndarray:
-    """Values `[n, *out]` in float64, of a function that JAX may not be able to trace."""
+    """Values `[n, *out]` in float64; JAX need not be able to trace the function."""
 
     @jax.jit
     def run(points):

@@ -30,7 +30,9 @@ class Component(eqx.Module):
     index: int | None = eqx.field(static=True)
 
     def __call__(self, x: Point) -> Value:
-        value = jnp.asarray(self.value(x) if callable(self.value) else self.value, x.dtype)
+        value = jnp.asarray(
+            self.value(x) if callable(self.value) else self.value, x.dtype
+        )
         return value if self.index is None or value.ndim == 0 else value[self.index]
 
 

@@ -9,12 +9,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optimistix as optx
 from jaxtyping import PyTree
 
 from sobng.clock import Clock
 from sobng.collocation import PointPlan
-from sobng.error import estimate_error, Estimate
+from sobng.error import Estimate, estimate_error
 from sobng.fields.partition import combine
 from sobng.problem import Energy, Problem
 from sobng.records import Record
@@ -45,11 +44,21 @@ class Settings:
 
     @classmethod
     def checked(
-        cls, *, max_steps, time_limit, tolerance, callbacks, progress, checkpoint, observe
+        cls,
+        *,
+        max_steps,
+        time_limit,
+        tolerance,
+        callbacks,
+        progress,
+        checkpoint,
+        observe,
     ) -> "Settings":
         """Settings, or a `ValueError` that says which of them cannot be used."""
         if not (isinstance(max_steps, int) and max_steps >= 1):
-            raise ValueError(f"`max_steps` is an integer of at least 1. Got {max_steps!r}.")
+            raise ValueError(
+                f"`max_steps` is an integer of at least 1. Got {max_steps!r}."
+            )
         if time_limit is not None and not time_limit > 0:
             raise ValueError(
                 f"`time_limit` is a positive number of seconds. Got {time_limit!r}."

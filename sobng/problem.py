@@ -121,7 +121,8 @@ def takes_args(value: Any) -> bool:
     required = [
         p
         for p in parameters
-        if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+        if p.default is p.empty
+        and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
     ]
     return len(required) == 2
 
@@ -202,7 +203,9 @@ class Dirichlet(AbstractCondition):
 
         **Raises:** `ValueError` if an argument is of the wrong kind.
         """
-        name = f"dirichlet on {getattr(region, 'name', region)}" if name is None else name
+        name = (
+            f"dirichlet on {getattr(region, 'name', region)}" if name is None else name
+        )
         _check(region, weight, name)
         self.region = region
         self.value = value
@@ -237,7 +240,9 @@ class Neumann(AbstractCondition):
     name: str = eqx.field(static=True)
     weight: float = eqx.field(static=True)
 
-    def __init__(self, region, value, *, of=None, component=None, name=None, weight=1.0):
+    def __init__(
+        self, region, value, *, of=None, component=None, name=None, weight=1.0
+    ):
         """**Arguments:** as in [`sobng.Dirichlet`][]."""
         name = f"neumann on {getattr(region, 'name', region)}" if name is None else name
         _check(region, weight, name)
@@ -325,7 +330,9 @@ class Periodic(AbstractCondition):
     name: str = eqx.field(static=True)
     weight: float = eqx.field(static=True)
 
-    def __init__(self, domain: AbstractDomain, axis: int, *, of=None, name=None, weight=1.0):
+    def __init__(
+        self, domain: AbstractDomain, axis: int, *, of=None, name=None, weight=1.0
+    ):
         """**Arguments:**
 
         - `domain`: an axis-aligned box, or a product of a time interval with one.
@@ -361,7 +368,6 @@ class Periodic(AbstractCondition):
         unit = jnp.zeros_like(x).at[self.axis].set(1.0)
 
         def slope(y):
-            import jax
 
             return jax.jvp(u, (y,), (unit,))[1]
 
@@ -502,9 +508,7 @@ class Energy(eqx.Module):
         if not isinstance(domain, AbstractDomain):
             raise ValueError(f"`Energy` needs a domain. Got {domain!r}.")
         if normalise not in (None, "l2"):
-            raise ValueError(
-                f"`normalise` is `None` or 'l2'. Got {normalise!r}."
-            )
+            raise ValueError(f"`normalise` is `None` or 'l2'. Got {normalise!r}.")
         _unique(conditions)
         self.density = density
         self.domain = domain

@@ -56,7 +56,11 @@ class TextProgress:
             return
         self._last = now
         error = "    -    " if record.error is None else f"{record.error:9.2e}"
-        left = "" if record.seconds_left is None else f"  {record.seconds_left:5.1f} s left"
+        left = (
+            ""
+            if record.seconds_left is None
+            else f"  {record.seconds_left:5.1f} s left"
+        )
         line = (
             f"{record.stage:<14} step {record.step:>6}  loss {record.loss:9.2e}  "
             f"held-out {record.held_out:9.2e}  error ~ {error}  "

@@ -15,7 +15,9 @@ class RESULTS(optx.RESULTS):
         "The loss stopped falling before the tolerance was reached. A wider or deeper "
         "field, another activation or more points may help."
     )
-    time_limit_reached = "The time limit was reached. The best field so far is returned."
+    time_limit_reached = (
+        "The time limit was reached. The best field so far is returned."
+    )
     interrupted = "The run was interrupted. The best field so far is returned."
     overfitted = (
         "The held-out residual is far above the training residual: use more points or "

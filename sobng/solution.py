@@ -12,8 +12,18 @@ from jaxtyping import Array, PyTree
 
 from sobng.evaluation import float_dtype
 from sobng.io.serial import load_tree, save_tree
-from sobng.plotting import plot_solution
+from sobng.plotting.figures import plot_solution
 from sobng.results import RESULTS
+
+
+class Facts(dict):
+    """A dict that is one leaf of a PyTree, and static under `eqx.filter_jit`.
+
+    The names and strings that it holds could not be traced.
+    """
+
+    def __hash__(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return id(self)
 
 
 class Solution(eqx.Module):
@@ -50,8 +60,8 @@ class Solution(eqx.Module):
 
     field: PyTree
     result: RESULTS
-    stats: dict[str, Any]
-    history: dict[str, np.ndarray]
+    stats: Facts
+    history: Facts
     error: float | None
     error_reason: str
     problem: Any
@@ -74,8 +84,8 @@ class Solution(eqx.Module):
         """
         self.field = field
         self.result = result
-        self.stats = dict(stats)
-        self.history = {name: np.asarray(values) for name, values in history.items()}
+        self.stats = Facts(stats)
+        self.history = Facts({k: np.asarray(v) for k, v in history.items()})
         self.error = None if error is None else float(error)
         self.error_reason = error_reason
         self.problem = problem
@@ -89,7 +99,8 @@ class Solution(eqx.Module):
         - `x`: points of shape `(..., dim)`.
 
         **Returns:** values of shape `(...)` for a scalar field and `(..., out)` for a
-        vector field. A dict unknown gives a dict, whose arrays are returned as they are.
+        vector field. A dict unknown gives a dict, whose arrays are returned as they
+        are.
 
         **Raises:** `ValueError` if the last axis is not that of a point.
         """
@@ -97,9 +108,8 @@ class Solution(eqx.Module):
         dim = self.dim
         if x.ndim == 0 or (dim is not None and x.shape[-1] != dim):
             raise ValueError(
-                f"A solution takes points of shape (..., {'dim' if dim is None else dim})"
-                f". Got shape {x.shape}. One point is an array of its coordinates, time "
-                "first."
+                f"A solution takes points of shape (..., {dim or 'dim'}). Got shape "
+                f"{x.shape}. One point is an array of its coordinates, time first."
             )
         return _evaluate(self.field, x)
 
@@ -112,7 +122,7 @@ class Solution(eqx.Module):
     @property
     def message(self) -> str:
         """Why the run ended, in words."""
-        return RESULTS[self.result]
+        return str(RESULTS[self.result])  # pyright: ignore (an enumeration of Equinox)
 
     def plot(self, reference: Any = None, *, observe: Any = None, path: Any = None):
         """A figure of the solution, and of its pointwise error if there is a reference.
@@ -127,8 +137,8 @@ class Solution(eqx.Module):
         """
         if self.domain is None:
             raise ValueError(
-                "A solution without a domain cannot be plotted. Got `domain=None`. Pass "
-                "`field` and a domain to `sobng.plot_solution`."
+                "A solution without a domain cannot be plotted. Got `domain=None`. "
+                "Pass `field` and a domain to `sobng.plot_solution`."
             )
         return plot_solution(
             self.field, self.domain, reference, observe=observe, path=path
@@ -149,8 +159,8 @@ class Solution(eqx.Module):
             "field": self.field,
             "domain": self.domain,
             "result": _name(self.result),
-            "stats": self.stats,
-            "history": self.history,
+            "stats": dict(self.stats),
+            "history": dict(self.history),
             "error": self.error,
             "error_reason": self.error_reason,
         }
@@ -162,7 +172,9 @@ class Solution(eqx.Module):
         facts = [f"error={size}"]
         facts += [] if steps is None else [f"steps={steps}"]
         facts += [] if seconds is None else [f"seconds={seconds:.1f}"]
-        return f"Solution({', '.join(facts)}, result={self.message.partition('. ')[0]!r})"
+        return (
+            f"Solution({', '.join(facts)}, result={self.message.partition('. ')[0]!r})"
+        )
 
 
 @eqx.filter_jit
@@ -204,7 +216,7 @@ def load(path: str | os.PathLike) -> Solution:
         ```
     """
     content = load_tree(path, kind="solution")
-    result = getattr(RESULTS, content.pop("result"), RESULTS.successful)
+    result: Any = getattr(RESULTS, content.pop("result"), RESULTS.successful)
     return Solution(content.pop("field"), result=result, **content)
 
 

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import equinox as eqx
-import equinox as eqx
 import jax
 import jax.random as jr
 from jaxtyping import PyTree
@@ -16,10 +15,10 @@ from sobng.fields.partition import linear_leaves, partition
 from sobng.loop import Loop, Settings
 from sobng.problem import Energy, Problem
 from sobng.solution import Solution
-from sobng.stages.choice import choose_field
-from sobng.stages.strategy import default_stages
 from sobng.stages.all_parameters import AllParameters
+from sobng.stages.choice import choose_field
 from sobng.stages.stage import AbstractStage
+from sobng.stages.strategy import default_stages
 
 
 def solve(

@@ -179,7 +179,10 @@ class System(eqx.Module):
 
             derivative = jax.jacrev(at)
             blocks = chunked(
-                lambda x, weight: derivative(flat, x, weight), self.chunk, points, weights
+                lambda x, weight: derivative(flat, x, weight),
+                self.chunk,
+                points,
+                weights,
             )
             return blocks.reshape(-1, flat.size)
 

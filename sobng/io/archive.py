@@ -70,7 +70,7 @@ def write_file(path: Path, write: Callable[[BinaryIO], Any]) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """**Raises:** `ValueError` if no file of this name can be written. Leaves nothing."""
+    """**Raises:** `ValueError` if the file cannot be written. Leaves nothing behind."""
     path = pathlib.Path(path)
     if path.is_dir():
         raise ValueError(
@@ -149,13 +149,13 @@ def read_archive(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, bytes
     if not isinstance(found, int) or found > VERSION:
         raise ValueError(
             f"'{path}' is in version {found} of the format, written by sobng "
-            f"{header.get('sobng')}. This sobng reads up to version {VERSION}. Install a "
-            "newer one."
+            f"{header.get('sobng')}. This sobng reads up to version {VERSION}. Install "
+            "a newer one."
         )
     if header.get("kind") != kind:
         raise ValueError(
-            f"'{path}' holds a {header.get('kind')}, not a {kind}. Solutions are read by "
-            "`sobng.load`, checkpoints by `sobng.solve(..., checkpoint=path)`."
+            f"'{path}' holds a {header.get('kind')}, not a {kind}. Solutions are read "
+            "by `sobng.load`, checkpoints by `sobng.solve(..., checkpoint=path)`."
         )
     return header, members
 
@@ -212,6 +212,6 @@ def corrupt(path: Path) -> ValueError:
 def foreign(path: Path) -> ValueError:
     """The error for a file that sobng did not write."""
     return ValueError(
-        f"'{path}' is a foreign file: sobng did not write it. Give the name of one that "
-        "`Solution.save` or a checkpoint wrote."
+        f"'{path}' is a foreign file: sobng did not write it. Give the name of one "
+        "that `Solution.save` or a checkpoint wrote."
     )

@@ -18,7 +18,7 @@ def is_key(value: Any) -> bool:
 
 def pack(value: Any) -> tuple[dict[str, Any], bytes]:
     """A JAX or NumPy array, or a JAX random key, as plain data and bytes."""
-    note = {"of": "jax" if isinstance(value, jax.Array) else "numpy"}
+    note: dict[str, Any] = {"of": "jax" if isinstance(value, jax.Array) else "numpy"}
     if is_key(value):
         note = {"of": "key", "impl": str(jr.key_impl(value))}
         value = jr.key_data(value)
@@ -40,8 +40,8 @@ def pack(value: Any) -> tuple[dict[str, Any], bytes]:
 def unpack(note: dict[str, Any], content: bytes) -> Any:
     """The inverse of `pack`.
 
-    **Raises:** `ValueError` if the bytes do not fit, or if the session's precision would
-    round them.
+    **Raises:** `ValueError` if the bytes do not fit, or if the session's precision
+    would round them.
     """
     dtype = _dtype(note["dtype"])
     shape = tuple(note["shape"])
@@ -62,8 +62,8 @@ def check_precision(dtype: Any) -> None:
     """**Raises:** `ValueError` if JAX would round arrays of this dtype now."""
     if jax.dtypes.canonicalize_dtype(dtype) != np.dtype(dtype):
         raise ValueError(
-            f"The file holds numbers in {np.dtype(dtype).name}, which this session would "
-            "round. Call `sobng.enable_x64()` first."
+            f"The file holds numbers in {np.dtype(dtype).name}, which this session "
+            "would round. Call `sobng.enable_x64()` first."
         )
 
 

@@ -120,8 +120,8 @@ def read(
 
     **Returns:** the header and the tree.
 
-    **Raises:** `ValueError` if the file is absent, corrupt, foreign or too new, or if it
-    belongs to another run.
+    **Raises:** `ValueError` if the file is absent, corrupt, foreign or too new, or if
+    it belongs to another run.
     """
     header, notes, members = _open(path)
     if fingerprint is not None and header.get("fingerprint") != fingerprint:
@@ -170,7 +170,7 @@ def _restore(note: dict[str, Any], content: bytes | None, like: Any) -> Any:
 def _kind(note: dict[str, Any]) -> str:
     """In words: what was saved."""
     if "shape" not in note:
-        return _WORDS.get(note["of"], note["of"])
+        return _WORDS[note["of"]]
     if note["of"] == "key":
         return f"random keys {note['impl']}{tuple(note['shape'])[:-1]}"
     return f"{note['dtype']}{tuple(note['shape'])}"

@@ -1,4 +1,4 @@
-"""Functions of one point as compiled programs, for what sobng cannot rebuild by name."""
+"""Functions of one point as compiled programs: what has no name in sobng."""
 
 import functools
 from collections.abc import Callable
@@ -83,7 +83,13 @@ def export_function(function: Callable, dim: int, dtype: Any) -> Exported:
         except Exception:  # not differentiable so often: keep what there is
             break
     out = shape[0] if shape else None
-    return Exported(Frozen(arrays), tuple(programs), dim, out, jnp.dtype(dtype).name)
+    return Exported(
+        arrays=Frozen(arrays),
+        programs=tuple(programs),
+        dim=dim,
+        out=out,
+        dtype=jnp.dtype(dtype).name,
+    )
 
 
 def _unusable(function: Callable, error: Exception) -> ValueError:
@@ -94,7 +100,8 @@ def _unusable(function: Callable, error: Exception) -> ValueError:
     name = getattr(function, "__name__", type(function).__name__)
     return ValueError(
         f"`{name}` is not one of sobng's and cannot be exported as a function of one "
-        f"point ({reason}). Write it in JAX, as a map of a point to a scalar or a vector."
+        f"point ({reason}). Write it in JAX, as a map of a point to a scalar or a "
+        "vector."
     )
 
 
@@ -157,9 +164,9 @@ def _derivative(programs: tuple[bytes, ...], arrays: tuple, x: Point) -> Array:
         arrays, x = primals
         if len(programs) == 1:
             raise ValueError(
-                "An exported function has no derivatives of this order: they were saved "
-                f"to order {ORDER} in up to three dimensions and {HIGH_DIM_ORDER} beyond, "
-                "where it has them. Rebuild the field from its script."
+                "An exported function has no derivatives of this order. It has up to "
+                f"{ORDER} in at most three dimensions and {HIGH_DIM_ORDER} beyond, "
+                "where the original has them. Rebuild the field from its script."
             )
         slope = _derivative(programs[1:], arrays, x)
         return value(arrays, x), jnp.tensordot(slope, tangents[1], axes=1)

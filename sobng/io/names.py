@@ -67,17 +67,16 @@ def find_class(module: str, name: str) -> type[eqx.Module]:
         found = getattr(importlib.import_module(module), name, None)
     except ImportError:
         found = None
-    is_module = isinstance(found, type) and issubclass(found, eqx.Module)
-    if not is_module or found.__module__ != module:
-        raise ValueError(f"it names `{module}.{name}`, which this sobng does not have")
-    return found
+    # Not what the module merely imported.
+    if isinstance(found, type) and issubclass(found, eqx.Module):  # noqa: SIM102
+        if found.__module__ == module:
+            return found
+    raise ValueError(f"it names `{module}.{name}`, which this sobng does not have")
 
 
 def find_method(owner: Any, name: str) -> Callable:
     """A method of one of our modules."""
-    if not _NAME.fullmatch(str(name)) or not callable(
-        getattr(type(owner), name, None)
-    ):
+    if not _NAME.fullmatch(str(name)) or not callable(getattr(type(owner), name, None)):
         raise ValueError(
             f"it names a method `{name}` that `{type(owner).__name__}` does not have"
         )

@@ -36,8 +36,8 @@ def save_tree(path: Path, tree: Any, *, kind: str, dim: int | None = None) -> No
 def load_tree(path: Path, *, kind: str) -> Any:
     """Reads what `save_tree` wrote.
 
-    **Raises:** `ValueError` if the file is absent, corrupt, foreign, too new, of another
-    kind, or holds more digits than this session keeps.
+    **Raises:** `ValueError` if the file is absent, corrupt, foreign, too new, of
+    another kind, or holds more digits than this session keeps.
     """
     header, members = read_archive(path, kind)
     try:

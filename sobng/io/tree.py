@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sobng.io.arrays import check_precision, pack, unpack
-from sobng.io.exported import export_function
+from sobng.io.exported import export_function, Exported
 from sobng.io.names import (
     find_class,
     find_method,
@@ -53,8 +53,8 @@ class Writer:
             return self._node(tree, self._dim, outermost=True)
         except _ForeignError as error:
             raise ValueError(
-                f"A {error} cannot be saved: it is neither an array, nor one of sobng's, "
-                "nor a function of one point. Leave it out."
+                f"A {error} cannot be saved: it is neither an array, nor one of "
+                "sobng's, nor a function of one point. Leave it out."
             ) from None
 
     def _node(self, value: Any, dim: int | None, outermost: bool = False) -> Any:
@@ -95,9 +95,10 @@ class Writer:
                 "args": [self._node(a, dim) for a in value.args],
                 "keywords": {k: self._node(v, dim) for k, v in value.keywords.items()},
             }
-        owner = getattr(value, "__self__", None)
+        owner: Any = getattr(value, "__self__", None)
         if is_ours(owner) and isinstance(value, types.MethodType | eqx.Module):
-            return {"method": value.__name__, "self": self._module(owner, dim)}
+            name = value.__name__  # pyright: ignore[reportAttributeAccessIssue]
+            return {"method": name, "self": self._module(owner, dim)}
         raise _ForeignError(type(value).__name__)
 
     def _module(self, value: eqx.Module, dim: int | None) -> dict[str, Any]:
@@ -126,7 +127,9 @@ class Writer:
         dim = own if isinstance(own, int) else dim
         try:
             node = self._node(value, dim)
-            if self._num_exported == num_exported or self._is_faithful(value, node, dim):
+            if self._num_exported == num_exported or self._is_faithful(
+                value, node, dim
+            ):
                 return node
         except (_ForeignError, ValueError):
             pass
@@ -219,6 +222,6 @@ def _module(node: dict[str, Any], read: Callable) -> eqx.Module:
     module = object.__new__(cls)
     for name, value in node["fields"].items():
         object.__setattr__(module, name, read(value))
-    if "dtype" in names and isinstance(module.dtype, str):
+    if isinstance(module, Exported):
         check_precision(module.dtype)
     return module

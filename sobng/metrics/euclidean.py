@@ -20,4 +20,4 @@ class EuclideanMetric(AbstractMetric):
 
     def factor(self, system, params, args):
         del system, params, args
-        return None
+        return

@@ -100,9 +100,7 @@ def interior(system):
     if isinstance(system.problem, Energy):
         name = ""
     else:
-        inside = [
-            c.name for c in system.problem.conditions if not c.region.is_boundary
-        ]
+        inside = [c.name for c in system.problem.conditions if not c.region.is_boundary]
         if not inside:
             raise ValueError(
                 "A metric on the domain needs a condition on its interior, whose points "

@@ -1,7 +1,6 @@
 """Gauss-Newton with damping measured in a metric."""
 
 from collections.abc import Callable
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -149,7 +148,9 @@ class GaussNewton(optx.AbstractLeastSquaresSolver):
         dtype = residual.dtype
         info = StepInfo.start(0.5 * jnp.sum(residual**2))
         result = optx.RESULTS.where(
-            jnp.all(jnp.isfinite(residual)), optx.RESULTS.successful, optx.RESULTS.nonfinite
+            jnp.all(jnp.isfinite(residual)),
+            optx.RESULTS.successful,
+            optx.RESULTS.nonfinite,
         )
         return _GaussNewtonState(
             residual,
@@ -201,7 +202,9 @@ class GaussNewton(optx.AbstractLeastSquaresSolver):
             accepted=outcome.accepted,
         )
         finite = jnp.all(jnp.isfinite(model.slope)) & jnp.isfinite(info.loss)
-        result = optx.RESULTS.where(finite, optx.RESULTS.successful, optx.RESULTS.nonfinite)
+        result = optx.RESULTS.where(
+            finite, optx.RESULTS.successful, optx.RESULTS.nonfinite
+        )
         new_state = _GaussNewtonState(
             new_residual,
             jax.tree.map(keep, new_aux, state.aux),

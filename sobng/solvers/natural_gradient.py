@@ -1,7 +1,6 @@
 """The natural gradient of any scalar loss, in any metric."""
 
 from collections.abc import Callable
-from typing import Any
 
 import equinox as eqx
 import jax

@@ -121,7 +121,9 @@ def _best_bandwidth(context: Context, blank: PyTree) -> PyTree:
     start = start_bandwidth(context.problem.dim) if context.owned else 1.0
     blank_score = float(
         loss_of(
-            System(context.problem, blank, context.held_out), _params(context, blank), context.args
+            System(context.problem, blank, context.held_out),
+            _params(context, blank),
+            context.args,
         )
     )
     goal = 1e-26 * blank_score
@@ -143,6 +145,3 @@ def _best_bandwidth(context: Context, blank: PyTree) -> PyTree:
                 best, score = found, new
     return best
 
-
-def _params(context: Context, unknown: PyTree) -> PyTree:
-    return System(context.problem, unknown, context.held_out).params

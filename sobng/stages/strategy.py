@@ -29,7 +29,5 @@ def strategy(name: str) -> tuple[AbstractStage, ...]:
     """
     strategies = {"default": default_stages(), "all-parameters": (AllParameters(),)}
     if name not in strategies:
-        raise ValueError(
-            f"A strategy is one of {sorted(strategies)}. Got {name!r}."
-        )
+        raise ValueError(f"A strategy is one of {sorted(strategies)}. Got {name!r}.")
     return strategies[name]
