@@ -93,12 +93,13 @@ def _of_function(observe: Callable) -> Callable[[Unknown, Point], Array]:
 
     def observation(u, x):
         if isinstance(u, dict):
-            found = observe(u)
+            found: Any = observe(u)
             return found(x) if callable(found) else jnp.asarray(found)
         # A function of the unknown returns a function, whatever it is given; one of the
         # value returns an array, and may not understand the unknown.
-        found = observe(u(x))
-        return observe(u)(x) if callable(found) else jnp.asarray(found)
+        found: Any = observe(u(x))
+        of_unknown: Any = observe
+        return of_unknown(u)(x) if callable(found) else jnp.asarray(found)
 
     return observation
 

@@ -23,6 +23,8 @@ class Look(eqx.Module):
 
     loss: Float[Array, ""]
     damping: Float[Array, ""]
+    ratio: Float[Array, ""]
+    """True over predicted decrease of the last step; one for a linear problem."""
     accepted: Bool[Array, ""]
     done: Bool[Array, ""]
 
@@ -81,7 +83,11 @@ def run_steps(
     if num == 1:
         params, state, done = one(params, state)
         info = state.info
-        return params, state, Look(info.loss, info.damping, info.accepted, done)
+        return (
+            params,
+            state,
+            Look(info.loss, info.damping, info.ratio, info.accepted, done),
+        )
 
     dynamic, static = eqx.partition(state, eqx.is_array)
 
@@ -98,7 +104,9 @@ def run_steps(
     start = (params, dynamic, jnp.zeros((), bool), jnp.zeros((), jnp.int32))
     params, dynamic, done, _ = jax.lax.while_loop(more, body, start)
     loss = system.loss(params, args)
-    look = Look(loss, jnp.zeros_like(loss), jnp.ones((), bool), done)
+    look = Look(
+        loss, jnp.zeros_like(loss), jnp.zeros_like(loss), jnp.ones((), bool), done
+    )
     return params, eqx.combine(dynamic, static), look
 
 
