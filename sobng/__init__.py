@@ -57,10 +57,16 @@ from sobng.geometry import (
     Uniform as Uniform,
     Union as Union,
 )
+from sobng.io.checkpoint import Checkpoint as Checkpoint
 from sobng.metrics.energy import EnergyMetric as EnergyMetric
 from sobng.metrics.euclidean import EuclideanMetric as EuclideanMetric
 from sobng.metrics.metric import AbstractMetric as AbstractMetric
 from sobng.metrics.sobolev import SobolevMetric as SobolevMetric
+from sobng.plotting import (
+    plot_comparison as plot_comparison,
+    plot_convergence as plot_convergence,
+    plot_solution as plot_solution,
+)
 from sobng.precision import enable_x64 as enable_x64
 from sobng.problem import (
     AbstractCondition as AbstractCondition,
@@ -75,6 +81,7 @@ from sobng.problem import (
 )
 from sobng.records import Record as Record, TextProgress as TextProgress
 from sobng.results import RESULTS as RESULTS
+from sobng.search.line import ArmijoSearch as ArmijoSearch, GridSearch as GridSearch
 from sobng.search.radius import RadiusSearch as RadiusSearch
 from sobng.search.search import AbstractSearch as AbstractSearch
 from sobng.solution import load as load, Solution as Solution

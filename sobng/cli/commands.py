@@ -66,10 +66,14 @@ def save(case: Case, runs: Sequence[Run], folder: pathlib.Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     solution = runs[0].solution
     solution.save(folder / f"{case.name}.sobng")
-    picture = folder / f"{case.name}.png"
     try:
         plot_comparison(
-            {run.label: run.solution for run in runs}, case.reference, path=picture
+            folder / f"{case.name}.png",
+            solution,
+            case.problem.domain,
+            case.reference,
+            {run.label: run.solution.history for run in runs},
+            observe=case.observe,
         )
     except ImportError as error:
         print(f"No picture: {error}", file=sys.stderr)
