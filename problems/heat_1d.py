@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import sobng as sn
 
 
-cylinder = sn.Interval(0.0, 1.0) * sn.Interval(0.0, 1.0)
+cylinder = sn.SpaceTime(sn.Interval(0.0, 1.0), sn.Interval(0.0, 1.0))
 
 
 def exact(x):

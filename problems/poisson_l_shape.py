@@ -155,11 +155,11 @@ def case(*, data="corner", enriched=True, stages="default", width=None, depth=No
         sn.Condition(poisson, l_shape.interior, name="poisson"),
         sn.Dirichlet(l_shape.boundary, value, exact=False, name="wall"),
     )
-    sizes = {"width": width, "depth": depth}
-    sizes = {name: size for name, size in sizes.items() if size is not None}
+    width = 200 if width is None else width
+    depth = 1 if depth is None else depth
 
     def network(key):
-        return sn.MLP(dim=2, key=key, **({"width": 200} | sizes))
+        return sn.MLP(dim=2, width=width, depth=depth, key=key)
 
     def enriched_network(key):
         first, second = jr.split(key)

@@ -95,11 +95,14 @@ def _of_function(observe: Callable) -> Callable[[Unknown, Point], Array]:
         if isinstance(u, dict):
             found: Any = observe(u)
             return found(x) if callable(found) else jnp.asarray(found)
-        # A function of the unknown returns a function, whatever it is given; one of the
-        # value returns an array, and may not understand the unknown.
-        found: Any = observe(u(x))
-        of_unknown: Any = observe
-        return of_unknown(u)(x) if callable(found) else jnp.asarray(found)
+        of_any: Any = observe
+        try:
+            found = of_any(u(x))
+        except (TypeError, AttributeError):
+            # As operators do, which ask for a function.
+            return of_any(u)(x)
+        # Other functions of the unknown return a function, whatever they are given.
+        return of_any(u)(x) if callable(found) else jnp.asarray(found)
 
     return observation
 

@@ -15,9 +15,11 @@ from sobng.clock import Clock
 from sobng.collocation import PointPlan
 from sobng.error import Estimate, estimate_error
 from sobng.fields.partition import combine
+from sobng.io.checkpoint import as_checkpoint
 from sobng.problem import Energy, Problem
 from sobng.records import Record
 from sobng.results import RESULTS
+from sobng.resume import Resumer, Saved
 from sobng.solution import Solution
 from sobng.solvers.adaptor import adapt, init_solver, loss_of, run_steps
 from sobng.stages.stage import AbstractStage, Context
@@ -72,7 +74,14 @@ class Settings:
                     f"{callback!r}."
                 )
         listeners = (*callbacks, *(() if progress is None else (progress,)))
-        return cls(max_steps, time_limit, tolerance, listeners, checkpoint, observe)
+        return cls(
+            max_steps,
+            time_limit,
+            tolerance,
+            listeners,
+            as_checkpoint(checkpoint),
+            observe,
+        )
 
 
 def reachable(dtype) -> float:
@@ -121,16 +130,36 @@ class Loop:
         self.estimate = Estimate(None, "No estimate was made yet.")
         self.result = RESULTS.successful
         self.sizes = (0, 0)
+        names = [stage.name for stage in stages]
+        self.resumer = Resumer(
+            settings.checkpoint, unknown, args, key, self.training, names
+        )
+        self._restore(self.resumer.saved)
+
+    def _restore(self, saved: Saved | None) -> None:
+        if saved is None:
+            return
+        self.step = saved.step
+        self.level = saved.level
+        self.training = self.points.training(saved.level)
+        self.estimate = Estimate(saved.error, saved.reason)
+        self.records = list(saved.records)
+        self.done_stages = list(saved.done_stages)
+        self.clock = Clock(saved.seconds, saved.compile_seconds)
 
     def run(self) -> Solution:
         """All stages, up to the limits."""
         self.clock.start()
         try:
+            saved = self.resumer.saved
             for number, stage in enumerate(self.stages):
-                context = self._context(number)
-                if not stage.wanted(context):
+                if saved is not None and number < saved.stage:
                     continue
-                self._stage(stage, context)
+                context = self._context(number)
+                resumed = saved is not None and number == saved.stage
+                if not (resumed or stage.wanted(context)):
+                    continue
+                self._stage(number, stage, context, saved if resumed else None)
                 self._estimate()
                 if self._ended():
                     break
@@ -153,8 +182,15 @@ class Loop:
             owned=self.owned,
         )
 
-    def _stage(self, stage: AbstractStage, context: Context) -> None:
-        self.unknown = stage.begin(context)
+    def _stage(
+        self,
+        number: int,
+        stage: AbstractStage,
+        context: Context,
+        saved: Saved | None,
+    ) -> None:
+        if saved is None:
+            self.unknown = stage.begin(context)
         context = eqx.tree_at(lambda c: c.unknown, context, self.unknown)
         solver, steps = adapt(stage.solver(context))
         moves = stage.moves(context)
@@ -164,7 +200,14 @@ class Loop:
         best, best_loss = params, math.inf
         marks: list[tuple[int, float]] = []
         begun = self.step
-        self.done_stages.append(stage.name)
+        if saved is None:
+            self.done_stages.append(stage.name)
+        else:
+            like = (self.unknown, params, state, best)
+            self.unknown, params, state, best = self.resumer.arrays(like)
+            system, watch = self._systems(moves)
+            best_loss, begun = saved.best_loss, saved.begun
+            marks = list(saved.marks)
         try:
             while True:
                 params, state, look = run_steps(
@@ -183,12 +226,31 @@ class Loop:
                     system, watch = self._refine(moves, params)
                     state = init_solver(solver, system, params, self.args)
                     best_loss, marks = math.inf, []
+                if self.resumer.due(self.step):
+                    now = self._saved(number, begun, best_loss, marks)
+                    self.resumer.write(now, (self.unknown, params, state, best))
                 if bool(look.done):
                     break
                 if self._limit(stage, begun) or _stale(marks, stage.patience):
                     break
         finally:
             self.unknown = combine(best, system.rest)
+
+    def _saved(self, number, begun, best_loss, marks) -> Saved:
+        return Saved(
+            stage=number,
+            step=self.step,
+            begun=begun,
+            level=self.level,
+            error=self.estimate.error,
+            reason=self.estimate.reason,
+            best_loss=best_loss,
+            seconds=self.clock.seconds,
+            compile_seconds=self.clock.compile_seconds,
+            done_stages=tuple(self.done_stages),
+            marks=tuple(marks),
+            records=tuple(self.records),
+        )
 
     def _systems(self, moves):
         def make(points):

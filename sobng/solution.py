@@ -192,7 +192,10 @@ def _evaluate(unknown: PyTree, x: Array) -> PyTree[Array]:
 
 
 def load(path: str | os.PathLike) -> Solution:
-    """Reads what [`sobng.Solution.save`][] wrote; runs no code from the file but XLA's.
+    """Reads what [`sobng.Solution.save`][] wrote, without the script that solved it.
+
+    No Python runs from the file. Functions that were exported are compiled programs:
+    trust them as far as whoever gave you the file.
 
     **Arguments:**
 

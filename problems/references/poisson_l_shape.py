@@ -147,12 +147,11 @@ def distance(coarse, fine):
 
 
 def make():
-    coarse = (radial_edges(5, 0.35), angular_edges(5, 0.35), 9)
+    radial, angular, degree = radial_edges(5, 0.35), angular_edges(5, 0.35), 9
+    values = solve(radial, angular, degree)
     fine = (radial_edges(8, 0.35), angular_edges(8, 0.35), 11)
-    coarse, fine = ((*grid, solve(*grid)) for grid in (coarse, fine))
-    l2, h1 = distance(coarse, fine)
+    l2, h1 = distance((radial, angular, degree, values), (*fine, solve(*fine)))
     print(f"relative distance from the finer grid: {l2:.1e} in L2, {h1:.1e} in slopes")
-    radial, angular, degree, values = coarse
     half = angular[angular <= 3]
     values = values[:, : degree * (half.size - 1) + 1]
     # The basis as monomials, highest power first, for Horner's rule: harmless up to

@@ -34,7 +34,7 @@ class Checkpoint:
     path: str
     every: int
 
-    def __init__(self, path: Path, every: int = 50):
+    def __init__(self, path: Any, every: Any = 50):
         """**Arguments:**
 
         - `path`: the name of the file, in a folder that exists.
@@ -86,14 +86,15 @@ def write(path: Path, header: Mapping[str, Any], tree: PyTree) -> None:
     notes, members = [], {}
     for path_, leaf in jtu.tree_flatten_with_path(tree)[0]:
         note = {"path": jtu.keystr(path_), "of": "other"}
-        if isinstance(leaf, bool | int | float):
-            note |= {"of": type(leaf).__name__, "value": leaf}
-        elif isinstance(leaf, complex):
-            note |= {"of": "complex", "value": [leaf.real, leaf.imag]}
-        elif isinstance(leaf, jax.Array | np.ndarray | np.generic):
+        # NumPy's float64 is a float of Python too, and an array here.
+        if isinstance(leaf, jax.Array | np.ndarray | np.generic):
             packed, content = pack(leaf)
             members[f"arrays/{len(notes)}"] = content
             note |= packed
+        elif isinstance(leaf, complex):
+            note |= {"of": "complex", "value": [leaf.real, leaf.imag]}
+        elif isinstance(leaf, bool | int | float):
+            note |= {"of": type(leaf).__name__, "value": leaf}
         notes.append(note)
     write_archive(path, _KIND, {"user": dict(header), "leaves": notes}, members)
 
@@ -162,7 +163,7 @@ def _restore(note: dict[str, Any], content: bytes | None, like: Any) -> Any:
     array = unpack(note, content)
     if isinstance(like, np.generic):
         return array[()]
-    if isinstance(like, jax.Array):
+    if isinstance(like, jax.Array) and array.sharding != like.sharding:
         return jax.device_put(array, like.sharding)
     return array
 

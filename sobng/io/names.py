@@ -76,7 +76,8 @@ def find_class(module: str, name: str) -> type[eqx.Module]:
 
 def find_method(owner: Any, name: str) -> Callable:
     """A method of one of our modules."""
-    if not _NAME.fullmatch(str(name)) or not callable(getattr(type(owner), name, None)):
+    method = getattr(type(owner), str(name), None)
+    if not (is_ours(owner) and _NAME.fullmatch(str(name)) and callable(method)):
         raise ValueError(
             f"it names a method `{name}` that `{type(owner).__name__}` does not have"
         )

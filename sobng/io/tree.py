@@ -50,35 +50,52 @@ class Writer:
         **Raises:** `ValueError` if something in it is neither ours nor a function.
         """
         try:
-            return self._node(tree, self._dim, outermost=True)
+            return self._node(tree, self._dim, "field")
         except _ForeignError as error:
             raise ValueError(
                 f"A {error} cannot be saved: it is neither an array, nor one of "
                 "sobng's, nor a function of one point. Leave it out."
             ) from None
 
-    def _node(self, value: Any, dim: int | None, outermost: bool = False) -> Any:
-        if outermost and callable(value):
-            return self._function(value, dim)
+    def _node(self, value: Any, dim: int | None, role: str) -> Any:
+        """Plain data; what has no name becomes a function of a point, if it may be one.
+
+        `role` is `field` for what is a function of a point (and is checked to be),
+        `part` for what is one if it is callable, and `static` for what is none, as the
+        activation of a network.
+        """
+        if role == "field" and callable(value):
+            return self._field(value, dim)
+        num_members = len(self.members)
+        try:
+            return self._named(value, dim, role)
+        except _ForeignError:
+            if role == "static" or not callable(value):
+                raise
+            self._forget(num_members)
+            return self._export(value, dim)
+
+    def _named(self, value: Any, dim: int | None, role: str) -> Any:
         if value is None or type(value) in _PLAIN:
             return value
-        if isinstance(value, complex) and not isinstance(value, np.generic):
-            return {"complex": [value.real, value.imag]}
-        if isinstance(value, bytes):
-            return {"bytes": self._member(value)}
         if isinstance(value, jax.Array | np.ndarray | np.generic):
             note, content = pack(value)
             scalar = {"scalar": True} if isinstance(value, np.generic) else {}
             return {"array": self._member(content), **note, **scalar}
+        if isinstance(value, complex):
+            return {"complex": [value.real, value.imag]}
+        if isinstance(value, bytes):
+            return {"bytes": self._member(value)}
         if isinstance(value, np.dtype):
             return {"dtype": value.name}
         if type(value) in (list, tuple):
-            items = [self._node(item, dim, outermost) for item in value]
+            items = [self._node(item, dim, role) for item in value]
             return {type(value).__name__: items}
         if type(value) is dict:
+            pairs = value.items()
             items = [
-                [self._node(k, dim), self._node(v, dim, outermost)]
-                for k, v in value.items()
+                [self._node(k, dim, "static"), self._node(v, dim, role)]
+                for k, v in pairs
             ]
             return {"dict": items}
         if is_ours(value):
@@ -92,8 +109,10 @@ class Writer:
         if isinstance(value, functools.partial) and name_of_function(value.func):
             return {
                 "partial": name_of_function(value.func),
-                "args": [self._node(a, dim) for a in value.args],
-                "keywords": {k: self._node(v, dim) for k, v in value.keywords.items()},
+                "args": [self._node(a, dim, "static") for a in value.args],
+                "keywords": {
+                    k: self._node(v, dim, "static") for k, v in value.keywords.items()
+                },
             }
         owner: Any = getattr(value, "__self__", None)
         if is_ours(owner) and isinstance(value, types.MethodType | eqx.Module):
@@ -109,33 +128,31 @@ class Writer:
         for field in dataclasses.fields(value):
             if not hasattr(value, field.name):
                 continue
+            role = "static" if field.metadata.get("static", False) else "part"
             part = getattr(value, field.name)
-            try:
-                fields[field.name] = self._node(part, dim)
-            except _ForeignError:
-                # An activation (static) is no function of a point: whoever holds it is
-                # exported. A lift, or a network of the user's, is one.
-                if field.metadata.get("static", False) or not callable(part):
-                    raise
-                fields[field.name] = self._export(part, dim)
+            fields[field.name] = self._node(part, dim, role)
         return {"module": cls.__module__, "class": cls.__qualname__, "fields": fields}
 
-    def _function(self, value: Callable, dim: int | None) -> Any:
+    def _field(self, value: Callable, dim: int | None) -> Any:
         """A field: by its parts if that gives the same values, else as a whole."""
         num_members, num_exported = len(self.members), self._num_exported
         own = getattr(value, "dim", None)
         dim = own if isinstance(own, int) else dim
         try:
-            node = self._node(value, dim)
+            node = self._node(value, dim, "part")
             if self._num_exported == num_exported or self._is_faithful(
                 value, node, dim
             ):
                 return node
         except (_ForeignError, ValueError):
             pass
+        self._forget(num_members)
+        return self._export(value, dim)
+
+    def _forget(self, num_members: int) -> None:
+        """Drops the members after the first few."""
         for name in list(self.members)[num_members:]:
             del self.members[name]
-        return self._export(value, dim)
 
     def _export(self, value: Callable, dim: int | None) -> dict[str, Any]:
         if dim is None:

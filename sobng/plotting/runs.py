@@ -21,9 +21,8 @@ QUANTITIES = {
 }
 
 
-def plain(history: Any) -> dict[str, np.ndarray]:
-    """The numbers of a history, or of the solution that holds it."""
-    history = getattr(history, "history", history)
+def plain(history: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The numbers of a history."""
     known = ("seconds", *QUANTITIES)
     return {q: np.asarray(history[q], float) for q in known if q in history}
 

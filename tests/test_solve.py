@@ -1,0 +1,141 @@
+"""The first driver, as a user meets it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import optimistix as optx
+import pytest
+
+import sobng as sn
+
+
+INTERVAL = sn.Interval(0.0, 1.0)
+
+
+def exact(x):
+    return jnp.sin(jnp.pi * x[0])
+
+
+def poisson(u, x, args):
+    return sn.laplacian(u)(x) + jnp.pi**2 * exact(x)
+
+
+PROBLEM = sn.Problem(
+    sn.Condition(poisson, INTERVAL.interior, name="poisson"),
+    sn.Dirichlet(INTERVAL.boundary, 0.0, name="ends"),
+)
+
+
+def test_the_default_solves_poisson_to_rounding_and_knows_its_error():
+    solution = sn.solve(PROBLEM, key=jax.random.key(0))
+    error, _ = sn.relative_errors(solution, exact)
+    assert error < 1e-12
+    assert solution.error is not None
+    assert solution.error < 1e-12
+    assert solution(jnp.zeros((3, 2, 1))).shape == (3, 2)
+
+
+def test_the_same_problem_again_compiles_nothing():
+    sn.solve(PROBLEM, key=jax.random.key(0))
+    again = sn.solve(PROBLEM, key=jax.random.key(1))
+    assert again.stats["compilations"] == 0
+
+
+def test_the_natural_gradient_alone_passes_a_first_order_rival():
+    def run(solver):
+        field = sn.MLP(1, width=12, key=jax.random.key(0))
+        solution = sn.solve(
+            PROBLEM, field, solver, key=jax.random.key(1), max_steps=100
+        )
+        return sn.relative_errors(solution, exact)[0]
+
+    assert run(sn.GaussNewton()) < 1e-7
+    assert run(optax.adam(1e-3)) > 1e-4
+
+
+def test_a_killed_run_ends_bit_for_bit_where_the_whole_one_ends(tmp_path):
+    def run(**options):
+        field = sn.MLP(1, width=6, key=jax.random.key(0))
+        stages = sn.strategy("all-parameters")
+        return sn.solve(PROBLEM, field, stages=stages, key=jax.random.key(1), **options)
+
+    def stop(record):
+        if record.step == 17:
+            raise RuntimeError("killed")
+
+    whole = run(max_steps=25)
+    checkpoint = sn.Checkpoint(tmp_path / "run.checkpoint", every=5)
+    with pytest.raises(RuntimeError, match="killed"):
+        run(max_steps=25, checkpoint=checkpoint, callbacks=(stop,))
+    resumed = run(max_steps=25, checkpoint=checkpoint)
+    ours, theirs = jax.tree.leaves(whole.field), jax.tree.leaves(resumed.field)
+    for a, b in zip(ours, theirs, strict=True):
+        if isinstance(a, jax.Array):
+            assert np.array_equal(a, b)
+    assert len(resumed.history["step"]) == len(whole.history["step"])
+
+
+def test_a_bound_solver_works_inside_optimistix_under_jit():
+    field = sn.impose(PROBLEM, sn.MLP(1, width=8, key=jax.random.key(0)))
+    points = sn.discretise(PROBLEM, 40, key=jax.random.key(1))
+    system = sn.System(PROBLEM, field, points)
+    solver = sn.GaussNewton(metric=sn.SobolevMetric(order=1)).on(system)
+
+    @jax.jit
+    def run(params):
+        fit = optx.least_squares(
+            system.residual, solver, params, max_steps=20, throw=False
+        )
+        return fit.value
+
+    before, after = system.loss(system.params), system.loss(run(system.params))
+    assert after < 1e-3 * before
+
+
+@pytest.mark.parametrize("search", [sn.GridSearch(), sn.ArmijoSearch()])
+def test_other_searches_lower_the_loss(search):
+    field = sn.MLP(1, width=8, key=jax.random.key(0))
+    solver = sn.GaussNewton(search=search)
+    solution = sn.solve(PROBLEM, field, solver, key=jax.random.key(1), max_steps=10)
+    assert solution.stats["loss"] < 0.1 * solution.history["loss"][0] + 1e-9
+
+
+WRONG = [
+    ({"max_steps": 0}, "max_steps"),
+    ({"time_limit": -1.0}, "time_limit"),
+    ({"tolerance": 1e-30}, "cannot be reached"),
+    ({"collocation": "many"}, "collocation"),
+    ({"key": 0}, "key"),
+    ({"field": sn.MLP(2, key=jax.random.key(0))}, "dimension"),
+    ({"solver": "adam"}, "solver"),
+]
+
+
+@pytest.mark.parametrize(("options", "word"), WRONG, ids=[w for _, w in WRONG])
+def test_bad_arguments_get_a_sentence(options, word):
+    with pytest.raises(ValueError, match=word):
+        sn.solve(PROBLEM, **({"key": jax.random.key(0)} | options))
+
+
+def test_a_pure_neumann_problem_is_refused():
+    problem = sn.Problem(
+        sn.Condition(poisson, INTERVAL.interior, name="poisson"),
+        sn.Neumann(INTERVAL.boundary, 0.0, name="flux"),
+    )
+    with pytest.raises(ValueError, match="up to a constant"):
+        sn.solve(problem, key=jax.random.key(0))
+
+
+def test_data_that_disagree_at_a_corner_are_refused():
+    square = sn.Box((0.0, 0.0), (1.0, 1.0))
+    problem = sn.Problem(
+        sn.Condition(
+            lambda u, x, args: sn.laplacian(u)(x), square.interior, name="pde"
+        ),
+        sn.Dirichlet(square.part("left"), 1.0, name="hot"),
+        sn.Dirichlet(square.part("bottom"), 0.0, name="cold"),
+        sn.Dirichlet(square.part("right", "top"), 0.0, exact=False, name="rest"),
+    )
+    with pytest.raises(ValueError, match="disagree"):
+        sn.solve(problem, key=jax.random.key(0))
