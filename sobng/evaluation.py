@@ -91,11 +91,12 @@ def _of_function(observe: Callable) -> Callable[[Unknown, Point], Array]:
     if _num_required(observe) == 2:
         return lambda u, x: jnp.asarray(observe(u, x))
 
+    of_any: Any = observe
+
     def observation(u, x):
         if isinstance(u, dict):
-            found: Any = observe(u)
+            found = of_any(u)
             return found(x) if callable(found) else jnp.asarray(found)
-        of_any: Any = observe
         try:
             found = of_any(u(x))
         except (TypeError, AttributeError):

@@ -77,8 +77,7 @@ def _dtype(name: str) -> np.dtype:
 
 def _weakened(array: jax.Array) -> jax.Array:
     """Of weak type, as Python numbers are: else a resumed run would compile again."""
-    python = {"f": float, "i": int, "c": complex}.get(array.dtype.kind)
-    if python is None:
+    if array.shape != ():
         return array
-    weak = jax.lax.convert_element_type(array, python)
+    weak = jnp.asarray(array.item())
     return weak if weak.dtype == array.dtype else array
