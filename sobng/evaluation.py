@@ -96,7 +96,7 @@ def _of_function(observe: Callable) -> Callable[[Unknown, Point], Array]:
     def observation(u, x):
         if isinstance(u, dict):
             found = of_any(u)
-            return found(x) if callable(found) else jnp.asarray(found)
+            return of_any(u)(x) if callable(found) else jnp.asarray(found)
         try:
             found = of_any(u(x))
         except (TypeError, AttributeError):
