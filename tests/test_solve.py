@@ -10,6 +10,10 @@ import pytest
 import sobng as sn
 
 
+# Minutes on a busy machine. `pytest -m slow` runs them.
+pytestmark = pytest.mark.slow
+
+
 INTERVAL = sn.Interval(0.0, 1.0)
 
 

@@ -32,7 +32,7 @@ def pack(value: Any) -> tuple[dict[str, Any], bytes]:
         )
     order = array.dtype.newbyteorder("<")
     note |= {"shape": list(array.shape), "dtype": array.dtype.name}
-    if array.dtype.kind in "SUVMm" and array.dtype.name not in _EXTENDED:
+    if array.dtype.kind in "SUMm":  # strings and times: the name says too little
         note["dtype"] = order.str
     return note, array.astype(order, copy=False).tobytes()
 
@@ -60,14 +60,14 @@ def unpack(note: dict[str, Any], content: bytes) -> Any:
 
 def check_precision(dtype: Any) -> None:
     """**Raises:** `ValueError` if JAX would round arrays of this dtype now."""
-    if jax.dtypes.canonicalize_dtype(dtype) != np.dtype(dtype):
+    if np.dtype(dtype).name in _WIDE and jnp.result_type(float) != np.float64:
         raise ValueError(
             f"The file holds numbers in {np.dtype(dtype).name}, which this session "
             "would round. Call `sobng.enable_x64()` first."
         )
 
 
-_EXTENDED = ("bfloat16",)
+_WIDE = ("float64", "complex128", "int64", "uint64")
 
 
 def _dtype(name: str) -> np.dtype:
