@@ -70,7 +70,7 @@ def solve(
     - `stages`: what moves when; see [`sobng.strategy`][].
     - `collocation`: points: a [`sobng.Collocation`][], about how many in the interior, a
         sampler, or a dict from conditions' names to samplers.
-    - `args`: handed to every residual untouched. The solution is differentiable in it.
+    - `args`: handed to every residual untouched.
     - `max_steps`: the most steps of all stages together.
     - `time_limit`: the most seconds, compilation not counted.
     - `tolerance`: the relative L2 error to stop at; as accurate as it gets by default.
@@ -116,9 +116,7 @@ def solve(
     owned = field is None
     if owned:
         field = choose_field(problem, stages, field_key)
-    # Under `jax.grad` the arguments are tracers with values; the run needs the values,
-    # and the derivative is attached to the solution by the implicit function theorem.
-    values = jax.lax.stop_gradient(args)
+    values = args
     _check_concrete(values)
     unknown = impose(problem, field)
     check_statement(problem, unknown, values)
@@ -143,6 +141,6 @@ def _moving(unknown: PyTree, stages: Sequence[AbstractStage]) -> int:
 def _check_concrete(args: Any) -> None:
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(args)):
         raise ValueError(
-            "`solve` runs a host loop and cannot be inside `jit` or `vmap`. Call "
+            "`solve` runs a host loop and cannot be inside `jit`, `vmap` or `grad`. Call "
             "`optimistix.least_squares(system.residual, solver.on(system), ...)` there."
         )

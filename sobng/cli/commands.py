@@ -144,7 +144,9 @@ def export_command(arguments: argparse.Namespace) -> int:
         dtype = float_dtype(solution.field)
         points = jax.ShapeDtypeStruct((num, solution.dim), dtype)
         # For any accelerator, not only the one that is here.
-        exported = jax.export.export(jax.jit(solution), platforms=("cpu", "cuda"))
+        exported = jax.export.export(
+            jax.jit(lambda points: solution(points)), platforms=("cpu", "cuda")
+        )
         content = bytes(exported(points).serialize())
     except (ValueError, ImportError) as error:
         raise Unusable(f"{source} cannot be exported: {error}") from error
