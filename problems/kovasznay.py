@@ -74,6 +74,7 @@ def case(*, stages="default", width=None, depth=None):
             channel.boundary, exact_velocity, component=(0, 1), name="velocity"
         ),
         sn.Condition(mean_pressure, channel.part("left"), name="mean pressure"),
+        out=3,
     )
     sizes = {"width": width, "depth": depth}
     sizes = {name: size for name, size in sizes.items() if size is not None}

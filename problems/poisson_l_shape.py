@@ -22,7 +22,6 @@ terms out.
 """
 
 import functools
-import math
 import pathlib
 
 import equinox as eqx
@@ -42,36 +41,31 @@ l_shape = sn.Polygon(
 )
 
 
-# Vertex, direction of the middle, and half the angle of each corner.
-CORNERS = (
-    ((0.0, 0.0), 3 / 4 * math.pi, 3 / 4 * math.pi),
-    ((1.0, 0.0), 3 / 4 * math.pi, math.pi / 4),
-    ((1.0, 1.0), 5 / 4 * math.pi, math.pi / 4),
-    ((-1.0, 1.0), 7 / 4 * math.pi, math.pi / 4),
-    ((-1.0, -1.0), 1 / 4 * math.pi, math.pi / 4),
-    ((0.0, -1.0), 3 / 4 * math.pi, math.pi / 4),
-)
+# The re-entrant corner first: vertices, directions of the middle, half the angles.
+VERTICES = ((0, 0), (1, 0), (1, 1), (-1, 1), (-1, -1), (0, -1))
+MIDDLES = np.array([3, 3, 5, 7, 1, 3]) * np.pi / 4
+HALVES = np.array([3, 1, 1, 1, 1, 1]) * np.pi / 4
 
 
-def polar(x, corner):
-    """r² and θ; the cut of the angle lies outside, opposite the middle."""
-    (a, b), middle, half = corner
-    cos, sin = math.cos(middle), math.sin(middle)
-    along, across = x[0] - a, x[1] - b
+def polar(x):
+    """r² and θ about each corner; the cut lies outside, opposite the middle."""
+    vertices = jnp.asarray(VERTICES, x.dtype)
+    middles, halves = jnp.asarray(MIDDLES, x.dtype), jnp.asarray(HALVES, x.dtype)
+    along, across = (x[None] - vertices).T
+    cos, sin = jnp.cos(middles), jnp.sin(middles)
     turned = jnp.arctan2(cos * across - sin * along, cos * along + sin * across)
-    return along**2 + across**2, turned + half
+    return along**2 + across**2, turned + halves
 
 
-def power(x, k):
-    square, angle = polar(x, CORNERS[0])
-    return square ** (k / 3) * jnp.sin(2 * k / 3 * angle)
-
-
-def logarithm(x, corner):
-    square, angle = polar(x, corner)
+def singular_terms(x, powers):
+    """The values of all terms: those of the given `k`, then the logarithms."""
+    square, angle = polar(x)
+    k = jnp.asarray(powers, x.dtype)
+    first = square[0] ** (k / 3) * jnp.sin(2 * k / 3 * angle[0])
     # r² log r, without the undefined 0 log 0 at the corner itself.
     radial = jax.scipy.special.xlogy(square, square) / 2
-    return radial * jnp.sin(2 * angle) + square * angle * jnp.cos(2 * angle)
+    second = radial * jnp.sin(2 * angle) + square * angle * jnp.cos(2 * angle)
+    return jnp.concatenate([first, second])
 
 
 class Singular(sn.AbstractField):
@@ -83,22 +77,20 @@ class Singular(sn.AbstractField):
     out: int | None = eqx.field(static=True)
 
     def __init__(self, powers, *, key):
-        self.coefficients = jr.normal(key, (len(powers) + len(CORNERS),))
+        self.coefficients = jr.normal(key, (len(powers) + len(VERTICES),))
         self.powers = powers
         self.dim = 2
         self.out = None
 
     def __call__(self, x):
-        terms = [power(x, k) for k in self.powers]
-        terms += [logarithm(x, corner) for corner in CORNERS]
-        return self.coefficients @ jnp.stack(terms)
+        return self.coefficients @ singular_terms(x, self.powers)
 
     def linear_leaves(self):
         return jax.tree.map(lambda _: True, self)
 
 
 def corner(x):
-    return power(x, 1) + x[0] ** 2
+    return singular_terms(x, (1,))[0] + x[0] ** 2
 
 
 @functools.cache
