@@ -4,9 +4,11 @@ import json
 import sys
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import pytest
 
+import sobng as sn
 from sobng.cli import main
 from sobng.cli.files import load_problem_file, parse_options
 from sobng.cli.output import number
@@ -189,8 +191,17 @@ def test_float32_is_an_argument(folder, capsys):
 def test_the_solution_and_its_picture_are_saved(folder):
     arguments = ["run", str(folder / "line.py"), "--quiet"]
     assert main([*arguments, "--out", str(folder / "new" / "out")]) == 0
-    names = {path.name for path in (folder / "new" / "out").iterdir()}
-    assert "line.png" in names and len(names) == 2
+    saved = folder / "new" / "out" / "line.sobng"
+    assert {path.name for path in saved.parent.iterdir()} == {"line.png", saved.name}
+
+
+def test_an_exported_solution_runs_without_sobng(folder):
+    saved, target = folder / "out" / "line.sobng", folder / "line.bin"
+    main(["run", str(folder / "line.py"), "--quiet", "--out", str(saved.parent)])
+    assert main(["export", str(saved), str(target)]) == 0
+    points = jnp.array([[0.25], [0.5], [1.0]])
+    values = jax.export.deserialize(bytearray(target.read_bytes())).call(points)
+    assert jnp.allclose(values, sn.load(saved)(points), rtol=1e-14, atol=1e-14)
 
 
 def test_a_comparison_has_three_rows(folder, capsys):

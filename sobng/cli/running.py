@@ -9,16 +9,19 @@ import jax
 from sobng.cli.output import number, show_table, Unusable
 from sobng.collocation import discretise
 from sobng.evaluation import relative_errors
+from sobng.fields.mlp import MLP
 from sobng.problem import Case
 from sobng.records import TextProgress
 from sobng.solution import Solution
 from sobng.solve import solve
-from sobng.stages.choice import choose_field
 from sobng.stages.strategy import strategy
 
 
 RIVAL_RATE = 1e-3
 """The learning rate of Adam in a comparison: its own default, and a good one here."""
+
+COMPARE_WIDTH = 200
+"""Enough for the first stage to solve with, and not too many to move all together."""
 
 COMPARE_SECONDS = 20.0
 """How long each run of a comparison may take if nothing is said."""
@@ -90,21 +93,21 @@ def compare(
     """The default stages, the natural gradient alone and Adam, each from the same
     network on the same points.
 
-    A file that leaves the field to sobng gets the network that all parameters are
-    moved of: the features of the first stage are too many for that. Adam runs as many
-    seconds as the longer of the other two.
+    A file that leaves the field to sobng gets a network of `COMPARE_WIDTH` neurons.
+    Adam runs as many seconds as the longer of the other two.
     """
     import optax
 
-    alone = strategy("all-parameters")
     field = make_field(case, field_key)
     if field is None:
-        field = choose_field(case.problem, alone, field_key)
+        dim, out = case.problem.dim, case.problem.out
+        field = MLP(dim, out=out, width=COMPARE_WIDTH, depth=1, key=field_key)
     points = case.options.get("collocation")
     if points is None:
         points = discretise(case.problem, key=key)
     limits["time_limit"] = limits.get("time_limit") or COMPARE_SECONDS
     shared = {"field": field, "key": key, "quiet": quiet, "collocation": points}
+    alone = strategy("all-parameters")
     default = run_case("sobng", case, **shared, **limits)
     natural = run_case("natural gradient", case, **shared, **limits, stages=alone)
     limits["time_limit"] = max(
