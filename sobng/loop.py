@@ -180,6 +180,7 @@ class Loop:
             tolerance=self.tolerance,
             error=self.estimate.error,
             owned=self.owned,
+            out_of_time=self._out_of_time,
         )
 
     def _stage(
@@ -231,7 +232,11 @@ class Loop:
                     self.resumer.write(now, (self.unknown, params, state, best))
                 if bool(look.done):
                     break
-                if self._limit(stage, begun) or _stale(marks, stage.patience):
+                if self._limit(stage, begun):
+                    break
+                # A first-order rival crawls for long and still arrives: only limits
+                # end it.
+                if steps == 1 and _stale(marks, stage.patience):
                     break
         finally:
             self.unknown = combine(best, system.rest)
@@ -296,11 +301,14 @@ class Loop:
         if self.step >= self.settings.max_steps:
             self.result = RESULTS.nonlinear_max_steps_reached
             return True
-        limit = self.settings.time_limit
-        if limit is not None and self.clock.seconds >= limit:
+        if self._out_of_time():
             self.result = RESULTS.time_limit_reached
             return True
         return stage.max_steps is not None and self.step - begun >= stage.max_steps
+
+    def _out_of_time(self) -> bool:
+        limit = self.settings.time_limit
+        return limit is not None and self.clock.seconds >= limit
 
     def _estimate(self) -> None:
         self.estimate = estimate_error(

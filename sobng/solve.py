@@ -1,6 +1,6 @@
 """The first driver: from a problem and a field to a solution."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -8,8 +8,8 @@ import jax
 import jax.random as jr
 from jaxtyping import PyTree
 
-from sobng.checks import check_statement
-from sobng.collocation import Collocation, PointPlan
+from sobng.checks import check_statement, check_unknown
+from sobng.collocation import PointPlan
 from sobng.exact import impose
 from sobng.fields.partition import linear_leaves, partition
 from sobng.loop import Loop, Settings
@@ -26,9 +26,9 @@ def solve(
     field: PyTree | None = None,
     solver: Any = None,
     *,
-    key: jax.Array,
+    key: Any,
     stages: Sequence[AbstractStage] | None = None,
-    collocation: Collocation | Callable | Mapping[str, Callable] | int | None = None,
+    collocation: Any = None,
     args: Any = None,
     max_steps: int = 10_000,
     time_limit: float | None = None,
@@ -116,12 +116,12 @@ def solve(
     owned = field is None
     if owned:
         field = choose_field(problem, stages, field_key)
-    values = args
-    _check_concrete(values)
+    _check_concrete(args)
+    check_unknown(problem, field)
     unknown = impose(problem, field)
-    check_statement(problem, unknown, values)
+    check_statement(problem, unknown, args)
     points = PointPlan(problem, collocation, _moving(unknown, stages), point_key)
-    loop = Loop(problem, unknown, values, points, stages, settings, run_key, owned)
+    loop = Loop(problem, unknown, args, points, stages, settings, run_key, owned)
     solution = loop.run()
     if throw:
         loop.raise_failure()

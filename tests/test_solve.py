@@ -10,10 +10,6 @@ import pytest
 import sobng as sn
 
 
-# Minutes on a busy machine. `pytest -m slow` runs them.
-pytestmark = pytest.mark.slow
-
-
 INTERVAL = sn.Interval(0.0, 1.0)
 
 
@@ -54,8 +50,8 @@ def test_the_natural_gradient_alone_passes_a_first_order_rival():
         )
         return sn.relative_errors(solution, exact)[0]
 
-    assert run(sn.GaussNewton()) < 1e-7
-    assert run(optax.adam(1e-3)) > 1e-4
+    # A hundred steps each: the claim is the gap, not the digits of so small a network.
+    assert run(sn.GaussNewton()) < 1e-3 * run(optax.adam(1e-3))
 
 
 def test_a_killed_run_ends_bit_for_bit_where_the_whole_one_ends(tmp_path):

@@ -80,7 +80,7 @@ class SobolevMetric(AbstractMetric):
             unknown = system.unknown(unravel(flat))
             functions = [u for u in entries(unknown).values() if callable(u)]
             values = [
-                jnp.sqrt(c * weight) * jnp.ravel(partial(u, *axes)(x))
+                jnp.sqrt(c * weight) * jnp.ravel(partial(u, *axes)(x) if axes else u(x))
                 for u in functions
                 for axes, c in terms
             ]

@@ -76,7 +76,11 @@ def run_steps(
     tags: frozenset[object] = frozenset()
 
     def one(params, state):
-        params, state, _ = bound.step(fn, params, args, {}, state, tags)
+        # Optax mixes precisions, which a session may have forbidden to us.
+        ours = isinstance(solver, GaussNewton | NaturalGradient)
+        mode = jax.config.jax_numpy_dtype_promotion if ours else "standard"
+        with jax.numpy_dtype_promotion(mode):
+            params, state, _ = bound.step(fn, params, args, {}, state, tags)
         done, result = bound.terminate(fn, params, args, {}, state, tags)
         return params, state, done | (result != optx.RESULTS.successful)
 

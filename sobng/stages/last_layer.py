@@ -134,6 +134,8 @@ def _best_bandwidth(context: Context, blank: PyTree) -> PyTree:
         if ratio < 1 and score < top:
             break
         while failures < 2 and score > goal and 0.3 < scale < 400:
+            if context.out_of_time():
+                return best
             scale *= ratio
             found, new = attempt(scale)
             failures = 0 if new < score else failures + 1

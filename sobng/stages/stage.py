@@ -1,6 +1,7 @@
 """The interface of the stages: what moves next, with which solver, until when."""
 
 import abc
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -27,6 +28,8 @@ class Context(eqx.Module):
     error: float | None
     owned: bool
     """Whether sobng chose the field, and so may enlarge it."""
+    out_of_time: Callable[[], bool] = eqx.field(static=True)
+    """Whether the time limit is over; asked by a `begin` that tries several things."""
 
 
 class AbstractStage(eqx.Module):
