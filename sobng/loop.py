@@ -262,7 +262,7 @@ class Loop:
             return System(self.problem, self.unknown, points, moves=moves)
 
         system = make(self.training)
-        self.sizes = (system.num_params, system.rows if system.names else 0)
+        self.sizes = (system.num_params, system.rows(self.args))
         return system, make(self.held_out)
 
     def _refine(self, moves, params):

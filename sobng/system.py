@@ -137,10 +137,11 @@ class System(eqx.Module):
         """How many numbers move."""
         return sum(leaf.size for leaf in jax.tree.leaves(self.params))
 
-    @property
-    def rows(self) -> int:
+    def rows(self, args: Any = None) -> int:
         """The length of the residual vector."""
-        return jax.eval_shape(self.residual, self.params).size
+        if not self.names:
+            return 0
+        return jax.eval_shape(self.residual, self.params, args).size
 
     def _parts(self):
         for condition in self.problem.conditions:

@@ -122,6 +122,8 @@ class Adaptive(AbstractSampler):
     !!! example
 
         ```python
+        import jax, numpy as np, sobng
+
         sampler = sobng.Adaptive(512, power=2.0)
         square = sobng.Box((0.0, 0.0), (1.0, 1.0))
         points, weights = sampler(square.interior, jax.random.key(0))
