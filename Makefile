@@ -25,7 +25,8 @@ run: $(VENV)/.plot  ## solve problems/poisson_2d.py beside its rivals; pictures 
 	@$(BIN)/sobng run problems/poisson_2d.py --compare --out out $(ARGS)
 
 test: $(VENV)/.dev  ## the fast tests
-	@$(BIN)/python -m pytest -q -n 2 --dist worksteal $(ARGS)
+	@# Two workers with two BLAS threads each wait for one another, ten times slower.
+	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal $(ARGS)
 
 lint: $(VENV)/.dev  ## ruff and pyright
 	@$(BIN)/ruff check .

@@ -12,10 +12,6 @@ import pytest
 import sobng
 
 
-# Minutes on two cores: every block trains something. `pytest -m slow` runs them.
-pytestmark = pytest.mark.slow
-
-
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
