@@ -34,6 +34,7 @@ from sobng.fields import (
     ResidualNetwork as ResidualNetwork,
     Scaled as Scaled,
     Separable as Separable,
+    sine_features as sine_features,
     SIREN as SIREN,
     Sum as Sum,
     UnitCell as UnitCell,

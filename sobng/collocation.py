@@ -182,14 +182,14 @@ class PointPlan(eqx.Module):
     key: jax.Array
 
     def __init__(
-        self, problem: Problem | Energy, given: Any, params: int, key: jax.Array
+        self, problem: Problem | Energy, given: Any, params: float, key: jax.Array
     ):
         """**Arguments:**
 
         - `given`: what the user passed: a [`sobng.Collocation`][], a number of interior
             points, a sampler, a dict of samplers, or `None`.
-        - `params`: how many numbers move at most; fewer than about three rows for each
-            over-fits.
+        - `params`: how many numbers move at most, for each row of a point; fewer than
+            about three rows for each number over-fit.
 
         **Raises:** `ValueError` if `given` is of none of these kinds.
         """
@@ -200,7 +200,7 @@ class PointPlan(eqx.Module):
                 f"dict of samplers. Got {given!r}."
             )
         floor = default_points(problem.dim)
-        self.num = given if isinstance(given, int) else max(floor, 3 * params)
+        self.num = given if isinstance(given, int) else max(floor, round(3 * params))
         if self.num < 1:
             raise ValueError(f"The number of points is at least 1. Got {self.num}.")
         self.problem = problem

@@ -7,6 +7,7 @@ import jax
 import jax.flatten_util as jfu
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
 from jaxtyping import PyTree
 
 from sobng.collocation import Collocation, discretise
@@ -14,8 +15,8 @@ from sobng.evaluation import observed
 from sobng.exact import impose
 from sobng.fields.algebra import add, entries, rebuild
 from sobng.fields.constrained import Constrained
+from sobng.fields.features import sine_features
 from sobng.fields.field import sizes_of
-from sobng.fields.mlp import MLP
 from sobng.fields.partition import linear_leaves
 from sobng.geometry.samplers import Sobol
 from sobng.problem import Energy, Problem
@@ -115,9 +116,7 @@ def _error_fields(problem: Problem, unknown: PyTree, key: jax.Array) -> PyTree:
             continue
         dim, out = sizes_of("estimate_error", u, problem.dim)
         count = round(widths / (1 if out is None else out) ** 0.5)
-        fields[name] = MLP(
-            dim, out=out, width=count, activation=jnp.sin, key=jr.fold_in(key, i)
-        )
+        fields[name] = sine_features(dim, out=out, num=count, key=jr.fold_in(key, i))
     whole = rebuild(unknown, {**parts, **fields})
     imposed = entries(impose(problem, whole))
     result = {}
@@ -158,8 +157,13 @@ def _zeroed(field: PyTree) -> PyTree:
 
 
 def _points(problem, fields, key) -> tuple[Collocation, Collocation]:
+    """Points to fit the error on, and random ones to see what it leaves.
+
+    Rules up to three dimensions: at random points the roughness of a residual would
+    alias into a smooth error that is not there.
+    """
     moving, _ = eqx.partition(fields, linear_leaves(fields))
-    num = 3 * sum(leaf.size for leaf in jax.tree.leaves(moving))
+    num = 4 * sum(leaf.size for leaf in jax.tree.leaves(moving))
 
     def sampler(share):
         def draw(region, key):
@@ -170,9 +174,10 @@ def _points(problem, fields, key) -> tuple[Collocation, Collocation]:
         return draw
 
     fit, held = jr.split(jr.fold_in(key, 99))
+    rule = None if problem.dim <= 3 else sampler(num)
     return (
-        discretise(problem, num, sampler=sampler(num), key=fit),
-        discretise(problem, num, sampler=sampler(num // 3), key=held),
+        discretise(problem, num, sampler=rule, key=fit),
+        discretise(problem, num, sampler=sampler(num // 4), key=held),
     )
 
 
@@ -193,15 +198,31 @@ def _defect_system(problem, unknown, fields, points) -> System:
     return System(problem, together, points, moves=moves)
 
 
+def _balance(jacobian, sizes):
+    """A weight for each row that makes the blocks of all conditions equally large.
+
+    Unbalanced, a boundary value weighs as little beside a second derivative as its
+    square wavelength, and an error that comes in through the boundary is not seen.
+    """
+    blocks = jnp.split(jacobian, np.cumsum(sizes)[:-1])
+    norms = jnp.stack([jnp.linalg.norm(block) for block in blocks])
+    tiny = jnp.finfo(jacobian.dtype).tiny
+    weights = jnp.max(norms) / jnp.maximum(norms, tiny)
+    return jnp.repeat(
+        weights, np.asarray(sizes), total_repeat_length=sum(sizes)
+    ), weights
+
+
 @eqx.filter_jit
 def _solve_defect(system: System, watch: System, args: Any, observe: Any):
     """The left-over part of the residual on other points, and the relative error."""
     params = system.params
     jacobian = system.jacobian(params, args)
     residual = system.residual(params, args)
-    scale = jnp.maximum(
-        jnp.linalg.norm(jacobian, axis=0), jnp.finfo(jacobian.dtype).tiny
-    )
+    rows, blocks = _balance(jacobian, system.block_sizes(args))
+    jacobian, residual = rows[:, None] * jacobian, rows * residual
+    scale = jnp.linalg.norm(jacobian, axis=0)
+    scale = jnp.maximum(scale, jnp.finfo(jacobian.dtype).tiny)
     stacked = jnp.concatenate([jacobian / scale[None], residual[:, None]], axis=1)
     reduced = jnp.linalg.qr(stacked, mode="r")[: jacobian.shape[1]]
     left, singular, right = jnp.linalg.svd(reduced[:, :-1], full_matrices=False)
@@ -209,20 +230,93 @@ def _solve_defect(system: System, watch: System, args: Any, observe: Any):
     inverse = jnp.where(kept, 1 / jnp.where(kept, singular, 1), 0)
     change = -(right.T @ (inverse * (left.T @ reduced[:, -1]))) / scale
     flat, unravel = jfu.ravel_pytree(params)
-    solved = unravel(flat + change)
-    before = watch.residual(params, args)
+    sizes = watch.block_sizes(args)
+    seen = jnp.repeat(blocks, np.asarray(sizes), total_repeat_length=sum(sizes))
+    before = seen * watch.residual(params, args)
     # The linearised residual, exact to rounding also where the problem is not linear.
-    _, slope = jax.jvp(lambda p: watch.residual(p, args), (params,), (unravel(change),))
+    _, slope = jax.jvp(
+        lambda p: seen * watch.residual(p, args), (params,), (unravel(change),)
+    )
     leftover = jnp.linalg.norm(before + slope) / jnp.linalg.norm(before)
     points, weights = _interior(watch)
     look = observed(observe)
-    new, old = watch.unknown(solved), watch.unknown(params)
-    fixed = jax.vmap(lambda x: look(_part(new, "v"), x))(points)
+    new = watch.unknown(unravel(flat + change))
+    error = jax.vmap(lambda x: look(_part(new, "v"), x))(points)
     total = jax.vmap(lambda x: look(new, x))(points)
-    del old
-    weights = weights.reshape(-1, *([1] * (fixed.ndim - 1)))
-    size = jnp.sqrt(jnp.sum(weights * fixed**2) / jnp.sum(weights * total**2))
-    return leftover, size
+    return leftover, _norm(error, weights) / _norm(total, weights)
+
+
+def _norm(values, weights):
+    """The L2 norm of values at points, by quadrature."""
+    values = values.reshape(values.shape[0], -1)
+    return jnp.sqrt(jnp.sum(weights[:, None] * values**2))
+
+
+@eqx.filter_jit
+def _rough_part(system: System, args: Any, observe: Any, key: jax.Array):
+    """The error of a residual too rough for any features: its size, over the symbol of
+    the linearised operator at its own wavelength.
+
+    The wavelength is that of `|grad r| / |r|`; the symbol is taken on random waves of
+    that length.
+    """
+    u = system.unknown(system.params)
+    inside = [c for c in system.problem.conditions if not c.region.is_boundary]
+    points, weights = _interior(system)
+    points, weights = points[:256], weights[:256]
+
+    def residual(v, x):
+        values = [
+            jnp.sqrt(jnp.asarray(c.weight, x.dtype)) * jnp.ravel(c.residual(v, x, args))
+            for c in inside
+        ]
+        return jnp.concatenate(values)
+
+    r = jax.vmap(lambda x: residual(u, x))(points)
+    slopes = jax.vmap(jax.jacfwd(lambda x: residual(u, x)))(points)
+    lower, upper = (jnp.asarray(b, points.dtype) for b in system.problem.domain.bounds)
+    half = (upper - lower) / 2
+    # One number for each axis, in units of half the box.
+    wave = half * jnp.sqrt(jnp.mean(jnp.sum(slopes**2, axis=1), axis=0))
+    wave = wave / jnp.sqrt(jnp.mean(jnp.sum(r**2, axis=1)))
+    look = observed(observe)
+
+    def amplification(key):
+        phase_key, sign_key, mix_key = jr.split(key, 3)
+        signs = jr.rademacher(sign_key, wave.shape, wave.dtype)
+
+        def fluctuation(name, field, i):
+            shape = jax.eval_shape(field, points[0]).shape
+            mix = jr.normal(jr.fold_in(mix_key, i), shape, points.dtype)
+            shift = jr.uniform(
+                jr.fold_in(phase_key, i), (), points.dtype, 0, 2 * jnp.pi
+            )
+            return lambda x: (
+                mix * jnp.sin(jnp.sum(signs * wave * (x - lower) / half) + shift)
+            )
+
+        parts = {
+            name: fluctuation(name, field, i)
+            for i, (name, field) in enumerate(entries(u).items())
+            if callable(field)
+        }
+        v = parts if isinstance(u, dict) else parts[None]
+
+        def change(x):
+            zero, one = jnp.zeros((), x.dtype), jnp.ones((), x.dtype)
+            return jax.jvp(lambda s: residual(add(u, v, s), x), (zero,), (one,))[1]
+
+        def seen(x):
+            zero, one = jnp.zeros((), x.dtype), jnp.ones((), x.dtype)
+            return jax.jvp(lambda s: look(add(u, v, s), x), (zero,), (one,))[1]
+
+        size = _norm(jax.vmap(seen)(points), weights)
+        return size, _norm(jax.vmap(change)(points), weights)
+
+    sizes, changes = jax.vmap(amplification)(jr.split(key, 8))
+    total = _norm(jax.vmap(lambda x: look(u, x))(points), weights)
+    symbol = jnp.sqrt(jnp.sum(changes**2) / jnp.sum(sizes**2))
+    return _norm(r, weights) / symbol / total, jnp.linalg.norm(wave)
 
 
 def _part(unknown, which):

@@ -120,7 +120,8 @@ def solve(
     check_unknown(problem, field)
     unknown = impose(problem, field)
     check_statement(problem, unknown, args)
-    points = PointPlan(problem, collocation, _moving(unknown, stages), point_key)
+    moving = _moving(unknown, stages) / _rows_per_point(problem, unknown, args)
+    points = PointPlan(problem, collocation, moving, point_key)
     loop = Loop(problem, unknown, args, points, stages, settings, run_key, owned)
     solution = loop.run()
     if throw:
@@ -136,6 +137,18 @@ def _moving(unknown: PyTree, stages: Sequence[AbstractStage]) -> int:
         chosen, _ = eqx.partition(params, linear_leaves(unknown))
         params = chosen if jax.tree.leaves(chosen) else params
     return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def _rows_per_point(problem: Problem | Energy, unknown: PyTree, args: Any) -> int:
+    """How many numbers the interior conditions ask for at one point."""
+    dtype = PointPlan.dtype_of(unknown)
+    point = jax.ShapeDtypeStruct((problem.dim,), dtype)
+    rows = [
+        jax.eval_shape(lambda x, c=c: c.residual(unknown, x, args), point).size
+        for c in problem.conditions
+        if not c.region.is_boundary
+    ]
+    return max(1, sum(rows))
 
 
 def _check_concrete(args: Any) -> None:

@@ -143,6 +143,17 @@ class System(eqx.Module):
             return 0
         return jax.eval_shape(self.residual, self.params, args).size
 
+    def block_sizes(self, args: Any = None) -> tuple[int, ...]:
+        """The rows of each condition, in the order of the residual."""
+
+        def size(condition, points):
+            u = self.unknown(self.params)
+            point = jax.ShapeDtypeStruct(points.shape[1:], points.dtype)
+            value = jax.eval_shape(lambda x: condition.residual(u, x, args), point)
+            return points.shape[0] * value.size
+
+        return tuple(size(c, points) for c, points, _ in self._parts())
+
     def _parts(self):
         for condition in self.problem.conditions:
             if condition.name in self.names:

@@ -2,6 +2,7 @@
 
 from sobng.fields.components import Components as Components
 from sobng.fields.constrained import Constrained as Constrained
+from sobng.fields.features import sine_features as sine_features
 from sobng.fields.field import AbstractField as AbstractField
 from sobng.fields.fourier import FourierFeatures as FourierFeatures
 from sobng.fields.lift import BoxLift as BoxLift

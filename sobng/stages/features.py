@@ -1,22 +1,21 @@
-"""Networks whose last layer alone is solved for: their size, their bandwidth."""
+"""How many features a linear stage has, and where the search for their bandwidth starts."""
 
-import jax
-import jax.numpy as jnp
-
+from sobng.fields.features import sine_features
 from sobng.fields.mlp import MLP
+from sobng.typing import Key
 
 
 COUNT = {1: 256, 2: 800, 3: 1600}
-"""Random sine features for each dimension (all components together, measured)."""
+"""Random sine features for each dimension; a vector field shares fewer (measured)."""
 
 BANDWIDTH = {1: 64.0, 2: 12.0, 3: 4.0}
 """Where the search for their bandwidth starts."""
 
 
-def feature_field(dim: int, out: int | None, key: jax.Array) -> MLP:
+def feature_field(dim: int, out: int | None, key: Key) -> MLP:
     """A network of random sine features with a linear last layer."""
     count = COUNT[dim] / (1 if out is None else out) ** 0.5
-    return MLP(dim, out=out, width=round(count), activation=jnp.sin, key=key)
+    return sine_features(dim, out=out, num=round(count), key=key)
 
 
 def start_bandwidth(dim: int) -> float:

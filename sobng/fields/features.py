@@ -1,0 +1,45 @@
+"""Random sine features: a network whose last layer alone is solved for."""
+
+import equinox as eqx
+import jax.numpy as jnp
+import jax.random as jr
+
+from sobng.fields.mlp import MLP
+from sobng.typing import Key
+
+
+def sine_features(dim: int, *, out: int | None = None, num: int, key: Key) -> MLP:
+    r"""Random waves $\sum_k c_k \sin(w_k \cdot x + b_k)$ with zero coefficients.
+
+    Frequencies are uniform in the unit ball, whose sharp edge makes a bandwidth
+    (`with_bandwidth`) mean what it says: tails of a normal distribution would spend
+    features on frequencies that the score never asked for. Phases are uniform.
+
+    !!! example
+
+        ```python
+        import jax, sobng as sn
+
+        field = sn.with_bandwidth(sn.sine_features(2, num=400, key=jax.random.key(0)), 8.0)
+        ```
+
+    **Arguments:**
+
+    - `dim`: coordinates of a point.
+    - `out`: components of the value; `None` for a scalar.
+    - `num`: features, shared by all components.
+    - `key`: for frequencies and phases.
+    """
+    field_key, direction_key, radius_key, phase_key = jr.split(key, 4)
+    field = MLP(dim, out=out, width=num, activation=jnp.sin, key=field_key)
+    dtype = field.weights[0].dtype
+    direction = jr.normal(direction_key, (num, dim), dtype)
+    direction = direction / jnp.linalg.norm(direction, axis=1, keepdims=True)
+    radius = jr.uniform(radius_key, (num, 1), dtype) ** (1 / dim)
+    phase = jr.uniform(phase_key, (num,), dtype, -jnp.pi, jnp.pi)
+    zeros = jnp.zeros_like(field.weights[1])
+    return eqx.tree_at(
+        lambda f: (f.weights[0], f.biases[0], f.weights[1]),
+        field,
+        (radius * direction, phase, zeros),
+    )
