@@ -1,5 +1,6 @@
 """How large the error is, estimated from the defect equation."""
 
+import math
 from typing import Any
 
 import equinox as eqx
@@ -37,9 +38,15 @@ ENOUGH = 0.15
 TRUSTED = 0.5
 """A left-over part above which an estimate is too low, and not given (measured)."""
 
-ROUNDING = 500.0
-"""Residual, over its change under a perturbation of the parameters by one unit in the
-last place, below which it is rounding."""
+WAVES = 256
+REACH = 16.0
+"""Random waves, and how far beyond the features' bandwidth, in which the power of a
+rough residual is measured."""
+
+SAMPLES = 8192
+
+ROUGH = 1e-6
+"""An error above which a residual that no features follow may as well be a front."""
 
 
 class Estimate(eqx.Module):
@@ -60,8 +67,10 @@ def estimate_error(
     r"""Solves the linearised defect equation $R'(u)\,e = -R(u)$ in an independent space
     of random sine features, on fresh points, and takes $\|e\| / \|u + e\|$.
 
-    The features obey the exact conditions of $u$. Where they cannot reproduce the
-    residual, the estimate would be too low and is not given.
+    The features obey the exact conditions of $u$. What they leave of the residual is
+    rougher than they are: its part of the error is its power at random waves over the
+    squared symbol of $R'(u)$ there. Rounding of the values is added. A large residual
+    that features cannot follow may be a front; then no estimate is given.
 
     **Arguments:**
 
@@ -78,31 +87,42 @@ def estimate_error(
         shapes = _error_fields(problem, unknown, key)
     except ValueError as error:
         return Estimate(None, str(error))
-    rounding, noise = _rounding(problem, unknown, args, key, observe)
-    sizes, best = [], (float("inf"), float("nan"))
+    fit, held = _points(problem, shapes, key)
+    start = BANDWIDTHS[problem.dim]
+    best = (float("inf"), float("nan"))
     for ratio in RATIOS:
-        scale = BANDWIDTHS[problem.dim] * ratio
-        field = _rescaled(shapes, scale)
-        fit, held = _points(problem, shapes, key)
+        field = _rescaled(shapes, start * ratio)
         system = _defect_system(problem, unknown, field, fit)
         watch = _defect_system(problem, unknown, field, held)
         left, size = jax.device_get(_solve_defect(system, watch, args, observe))
-        sizes.append(float(size))
         best = min(best, (float(left), float(size)))
-        if best[0] < ENOUGH or (rounding and len(sizes) == 3):
+        if best[0] < ENOUGH:
             break
     left, size = best
-    if rounding:
-        # Rounding is no smooth function, so it is never followed, but its smooth part
-        # is what makes the error: the middle of three spaces.
-        size = sorted(sizes)[len(sizes) // 2]
-    if not jnp.isfinite(size) or (left > TRUSTED and not rounding):
+    rough = noise = 0.0
+    if not left < ENOUGH:
+        whole = System(problem, unknown, _many_points(problem, key))
+        parts = _rough_part(whole, args, observe, key, start)
+        rough, noise = map(float, jax.device_get(parts))
+    estimate = math.hypot(size, min(left, 1.0) * rough, noise)
+    if not math.isfinite(estimate):
+        return Estimate(None, "The defect equation has no finite solution.")
+    if left > TRUSTED and estimate > ROUGH:
         return Estimate(
             None,
-            f"The estimator's features leave {left:.0%} of the residual unexplained, so "
-            "that an estimate from them would be too low.",
+            f"The estimator's features leave {min(left, 1.0):.0%} of a residual that is "
+            "not small, so that an estimate from them would be too low.",
         )
-    return Estimate(float(jnp.hypot(size, noise)), "")
+    return Estimate(estimate, "")
+
+
+def _many_points(problem, key) -> Collocation:
+    """Random points, dense enough for waves that no rule resolves."""
+
+    def sampler(region, key):
+        return Sobol(64 if region.is_boundary else SAMPLES)(region, key)
+
+    return discretise(problem, 64, sampler=sampler, key=jr.fold_in(key, 7))
 
 
 def _error_fields(problem: Problem, unknown: PyTree, key: jax.Array) -> PyTree:
@@ -253,17 +273,19 @@ def _norm(values, weights):
 
 
 @eqx.filter_jit
-def _rough_part(system: System, args: Any, observe: Any, key: jax.Array):
-    """The error of a residual too rough for any features: its size, over the symbol of
-    the linearised operator at its own wavelength.
+def _rough_part(system: System, args: Any, observe: Any, key: jax.Array, cut: float):
+    """The relative error of a residual too rough for any features.
 
-    The wavelength is that of `|grad r| / |r|`; the symbol is taken on random waves of
-    that length.
+    Its power is measured at random wave vectors beyond the bandwidth `cut`, and divided
+    by the squared symbol of the linearised operator there, which random waves show.
     """
     u = system.unknown(system.params)
     inside = [c for c in system.problem.conditions if not c.region.is_boundary]
     points, weights = _interior(system)
-    points, weights = points[:256], weights[:256]
+    lower, upper = (jnp.asarray(b, points.dtype) for b in system.problem.domain.bounds)
+    cells = (2 * points - (lower + upper)) / (upper - lower)
+    look = observed(observe)
+    zero, one = jnp.zeros((), points.dtype), jnp.ones((), points.dtype)
 
     def residual(v, x):
         values = [
@@ -273,50 +295,72 @@ def _rough_part(system: System, args: Any, observe: Any, key: jax.Array):
         return jnp.concatenate(values)
 
     r = jax.vmap(lambda x: residual(u, x))(points)
-    slopes = jax.vmap(jax.jacfwd(lambda x: residual(u, x)))(points)
-    lower, upper = (jnp.asarray(b, points.dtype) for b in system.problem.domain.bounds)
-    half = (upper - lower) / 2
-    # One number for each axis, in units of half the box.
-    wave = half * jnp.sqrt(jnp.mean(jnp.sum(slopes**2, axis=1), axis=0))
-    wave = wave / jnp.sqrt(jnp.mean(jnp.sum(r**2, axis=1)))
-    look = observed(observe)
+    dim, num = points.shape[1], points.shape[0]
+    direction_key, wave_key = jr.split(key)
+    reach = jnp.linspace(0, 1, WAVES, dtype=points.dtype)
+    lengths = cut * jnp.exp(reach * jnp.log(jnp.asarray(REACH, points.dtype)))
+    directions = jr.normal(direction_key, (WAVES, dim), points.dtype)
+    directions = directions / jnp.linalg.norm(directions, axis=1, keepdims=True)
+    vectors = lengths[:, None] * directions
+    share = weights / jnp.sum(weights)
 
-    def amplification(key):
-        phase_key, sign_key, mix_key = jr.split(key, 3)
-        signs = jr.rademacher(sign_key, wave.shape, wave.dtype)
+    def power(vector):
+        phase = cells @ vector
+        sine = (share * jnp.sin(phase)) @ r
+        cosine = (share * jnp.cos(phase)) @ r
+        # Sampling noise puts the mean square over the number of points everywhere.
+        return jnp.sum(sine**2 + cosine**2)
 
-        def fluctuation(name, field, i):
+    def symbol(vector, key):
+        def fluctuation(field, i):
             shape = jax.eval_shape(field, points[0]).shape
-            mix = jr.normal(jr.fold_in(mix_key, i), shape, points.dtype)
-            shift = jr.uniform(
-                jr.fold_in(phase_key, i), (), points.dtype, 0, 2 * jnp.pi
-            )
-            return lambda x: (
-                mix * jnp.sin(jnp.sum(signs * wave * (x - lower) / half) + shift)
-            )
+            mix_key, shift_key = jr.split(jr.fold_in(key, i))
+            mix = jr.normal(mix_key, shape, points.dtype)
+            shift = jr.uniform(shift_key, (), points.dtype, 0, 2 * jnp.pi)
+
+            def wave(x):
+                cell = (2 * x - (lower + upper)) / (upper - lower)
+                return mix * jnp.sin(jnp.sum(vector * cell) + shift)
+
+            return wave
 
         parts = {
-            name: fluctuation(name, field, i)
+            name: fluctuation(field, i)
             for i, (name, field) in enumerate(entries(u).items())
             if callable(field)
         }
         v = parts if isinstance(u, dict) else parts[None]
 
-        def change(x):
-            zero, one = jnp.zeros((), x.dtype), jnp.ones((), x.dtype)
-            return jax.jvp(lambda s: residual(add(u, v, s), x), (zero,), (one,))[1]
+        def change(function, x):
+            return jax.jvp(lambda s: function(add(u, v, s), x), (zero,), (one,))[1]
 
-        def seen(x):
-            zero, one = jnp.zeros((), x.dtype), jnp.ones((), x.dtype)
-            return jax.jvp(lambda s: look(add(u, v, s), x), (zero,), (one,))[1]
+        few = points[:32]
+        size = jnp.sum(jax.vmap(lambda x: change(look, x))(few) ** 2)
+        return jnp.sum(jax.vmap(lambda x: change(residual, x))(few) ** 2) / size
 
-        size = _norm(jax.vmap(seen)(points), weights)
-        return size, _norm(jax.vmap(change)(points), weights)
+    mean_square = jnp.sum(share[:, None] * r**2)
+    powers = jnp.maximum(jax.vmap(power)(vectors) - mean_square / num, 0)
+    symbols = jax.vmap(symbol)(vectors, jr.split(wave_key, WAVES))
+    density = powers * lengths**dim
+    total = jnp.maximum(jnp.sum(density), jnp.finfo(points.dtype).tiny)
+    square = mean_square * jnp.sum(density / symbols) / total
+    values = jax.vmap(lambda x: look(u, x))(points)
+    scale = _norm(values, share)
+    return jnp.sqrt(square) / scale, _noise(system, look, points, values, key)
 
-    sizes, changes = jax.vmap(amplification)(jr.split(key, 8))
-    total = _norm(jax.vmap(lambda x: look(u, x))(points), weights)
-    symbol = jnp.sqrt(jnp.sum(changes**2) / jnp.sum(sizes**2))
-    return _norm(r, weights) / symbol / total, jnp.linalg.norm(wave)
+
+def _noise(system, look, points, values, key):
+    """The relative rounding of the values: their change when every parameter changes by
+    half its last digit (measured with a larger change, and scaled down)."""
+    flat, unravel = jfu.ravel_pytree(system.params)
+    eps = float(jnp.finfo(flat.dtype).eps)
+    small = eps**0.5
+    sign = jr.uniform(key, flat.shape, flat.dtype, -1, 1)
+    moved = system.unknown(unravel(flat * (1 + small * sign)))
+    others = jax.vmap(lambda x: look(moved, x))(points)
+    return (
+        jnp.linalg.norm(others - values) / jnp.linalg.norm(values) * (0.5 * eps / small)
+    )
 
 
 def _part(unknown, which):
@@ -332,31 +376,3 @@ def _interior(system: System):
             return system.collocation.points[name], system.collocation.weights[name]
     name = system.names[0]
     return system.collocation.points[name], system.collocation.weights[name]
-
-
-def _rounding(problem, unknown, args, key, observe) -> tuple[bool, float]:
-    """Whether the residual is rounding, and the rounding of the values themselves."""
-    points = discretise(
-        problem, 512, sampler=lambda r, k: Sobol(256)(r, k), key=jr.fold_in(key, 7)
-    )
-    system = System(problem, unknown, points)
-    ratio, noise = jax.device_get(_perturb(system, args, key, observe))
-    return bool(ratio < ROUNDING), float(noise)
-
-
-@eqx.filter_jit
-def _perturb(system: System, args: Any, key: jax.Array, observe: Any):
-    flat, unravel = jfu.ravel_pytree(system.params)
-    eps = jnp.finfo(flat.dtype).eps
-    small = jnp.sqrt(eps)
-    noise = jr.uniform(key, flat.shape, flat.dtype, -1, 1)
-    moved = unravel(flat * (1 + small * noise))
-    residual = system.residual(system.params, args)
-    change = jnp.linalg.norm(system.residual(moved, args) - residual) * (eps / small)
-    points, _ = _interior(system)
-    look = observed(observe)
-    values = jax.vmap(lambda x: look(system.unknown(system.params), x))(points)
-    others = jax.vmap(lambda x: look(system.unknown(moved), x))(points)
-    drift = jnp.linalg.norm(others - values) / jnp.linalg.norm(values) * (eps / small)
-    tiny = jnp.finfo(flat.dtype).tiny
-    return jnp.linalg.norm(residual) / jnp.maximum(change, tiny), drift

@@ -128,10 +128,7 @@ def _best_bandwidth(context: Context, blank: PyTree) -> PyTree:
         return _solved(context, with_bandwidth(blank, scale), 12)
 
     best, score = attempt(start)
-    import os
 
-    if os.environ.get("DBG"):
-        print("bw", start, score, goal)
     top = score
     for ratio in (RATIO, 1 / RATIO):
         scale, failures = start, 0
@@ -142,8 +139,6 @@ def _best_bandwidth(context: Context, blank: PyTree) -> PyTree:
                 return best
             scale *= ratio
             found, new = attempt(scale)
-            if os.environ.get("DBG"):
-                print("bw", scale, new)
             failures = 0 if new < score else failures + 1
             if new < score:
                 best, score = found, new
