@@ -283,7 +283,8 @@ def _rough_part(system: System, args: Any, observe: Any, key: jax.Array, cut: fl
     inside = [c for c in system.problem.conditions if not c.region.is_boundary]
     points, weights = _interior(system)
     lower, upper = (jnp.asarray(b, points.dtype) for b in system.problem.domain.bounds)
-    cells = (2 * points - (lower + upper)) / (upper - lower)
+    cell = lambda x: (2 * x - (lower + upper)) / (upper - lower)
+    cells = jax.vmap(cell)(points)
     look = observed(observe)
     zero, one = jnp.zeros((), points.dtype), jnp.ones((), points.dtype)
 
@@ -319,8 +320,7 @@ def _rough_part(system: System, args: Any, observe: Any, key: jax.Array, cut: fl
             shift = jr.uniform(shift_key, (), points.dtype, 0, 2 * jnp.pi)
 
             def wave(x):
-                cell = (2 * x - (lower + upper)) / (upper - lower)
-                return mix * jnp.sin(jnp.sum(vector * cell) + shift)
+                return mix * jnp.sin(jnp.sum(vector * cell(x)) + shift)
 
             return wave
 
