@@ -43,11 +43,11 @@ docs: $(VENV)/.docs  ## build the documentation into out/site, strictly
 notebooks: $(VENV)/.notebooks  ## execute the notebooks in place
 	@$(BIN)/jupyter-execute --inplace $(ARGS) notebooks/*.ipynb
 
-bench: $(VENV)/.dev  ## timed work, minutes to hours
-	@$(BIN)/python -m pytest -q --benchmarks -m "" -p no:cacheprovider --timeout 0 tests/benchmarks $(ARGS)
+bench: $(VENV)/.dev  ## the tables of docs/benchmarks.md, about an hour
+	@$(BIN)/python tests/benchmarks/table.py $(ARGS)
 
 gpu: $(VENV)/.gpu  ## the table of docs/benchmarks.md on the accelerator found here
-	@$(BIN)/python tests/benchmarks/gpu.py $(ARGS)
+	@$(BIN)/python tests/benchmarks/table.py --marks gpu --seeds 0 --dtype float64 float32 $(ARGS)
 
 clean:  ## remove environments, caches and what runs wrote
 	rm -rf .venv* out .pytest_cache .ruff_cache .hypothesis

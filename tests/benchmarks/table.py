@@ -1,0 +1,141 @@
+"""Measures the problems over seeds, one process a run, and writes docs/benchmarks.md.
+
+    python tests/benchmarks/table.py [--marks default gpu ...] [--seeds 0 1 2 3 4]
+
+Every run is `sobng run FILE --json -`; its JSON lines are kept in out/bench.jsonl, so that
+a table can be written again (`--write-only`) or a run that was broken off goes on.
+"""
+
+import argparse
+import json
+import pathlib
+import statistics
+import subprocess
+import sys
+
+
+ROOT = pathlib.Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "benchmarks.md"
+LINES = ROOT / "out" / "bench.jsonl"
+
+# label, file, options, seconds
+DEFAULT = [
+    ("`poisson_2d`, exact boundary", "poisson_2d", [], 20),
+    ("`poisson_2d`, penalty boundary", "poisson_2d", ["boundary=penalty"], 30),
+    ("`poisson_disk`", "poisson_disk", [], 30),
+    ("`heat_1d`, space-time", "heat_1d", [], 30),
+    ("`biharmonic_2d`", "biharmonic_2d", [], 30),
+    ("`liouville_2d`", "liouville_2d", [], 120),
+    ("`kovasznay` (velocity)", "kovasznay", [], 120),
+    ("`helmholtz_2d` (1, 4)", "helmholtz_2d", [], 60),
+    ("`poisson_5d`", "poisson_5d", [], 120),
+    ("`poisson_l_shape`, corner", "poisson_l_shape", [], 120),
+    ("`advection_diffusion_1d`, 1e-2", "advection_diffusion_1d", [], 30),
+    ("`ritz_1d`", "ritz_1d", [], 60),
+]
+ALONE = [
+    ("`poisson_2d`, exact boundary", "poisson_2d", [], 20),
+    ("`poisson_2d`, penalty boundary", "poisson_2d", ["boundary=penalty"], 30),
+    ("`heat_1d`, space-time", "heat_1d", [], 60),
+    ("`kovasznay` (velocity)", "kovasznay", ["depth=2"], 120),
+]
+TABLES = {
+    "default": DEFAULT,
+    "alone": [(a, b, [*c, "stages=all-parameters"], d) for a, b, c, d in ALONE],
+    "gpu": DEFAULT,
+}
+
+
+def run(mark, row, seed, dtype):
+    """One run in a process of its own; the JSON object that it prints."""
+    label, file, options, limit = row
+    command = [
+        sys.executable,
+        "-m",
+        "sobng",
+        "run",
+        str(ROOT / "problems" / f"{file}.py"),
+    ]
+    command += ["--seed", str(seed), "--time-limit", str(limit), "--dtype", dtype]
+    command += [word for option in options for word in ("--option", option)]
+    command += ["--json", "-", "--quiet"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    lines = done.stdout.strip().splitlines()
+    found = json.loads(lines[-1]) if lines else {"result": done.stderr.strip()[-200:]}
+    return found | {"mark": mark, "label": label, "seed": seed, "dtype": dtype}
+
+
+def key_of(line):
+    return line["mark"], line["label"], line["seed"], line["dtype"]
+
+
+def form(value):
+    return "-" if value is None else f"{value:.1e}"
+
+
+def table(lines):
+    """The Markdown rows of one table."""
+    head = "| problem | median | worst | estimate / error | params | rows | steps | s | s, compiling |"
+    rows = [head, "|" + "---|" * 9]
+    for label in dict.fromkeys((line["label"], line["dtype"]) for line in lines):
+        own = [x for x in lines if (x["label"], x["dtype"]) == label]
+        errors = [x["rel_l2"] for x in own if x.get("rel_l2") is not None]
+        if not errors:
+            rows.append(f"| {label[0]} | {own[0]['result']} |" + " - |" * 7)
+            continue
+        ratios = [
+            x["error_estimate"] / x["rel_l2"] for x in own if x.get("error_estimate")
+        ]
+        spread = f"{min(ratios):.2f} to {max(ratios):.2f}" if ratios else "none given"
+        name = label[0] if label[1] == "float64" else f"{label[0]}, {label[1]}"
+
+        def median(field, own=own):
+            return statistics.median(x[field] for x in own)
+
+        rows.append(
+            f"| {name} | {form(statistics.median(errors))} | {form(max(errors))} "
+            f"({len(errors)}) | {spread} | {median('params'):.0f} | {median('rows'):.0f} "
+            f"| {median('steps'):.0f} | {median('seconds'):.1f} "
+            f"| {median('compile_seconds'):.1f} |"
+        )
+    devices = sorted({str(line["device"]) for line in lines})
+    return "\n".join([f"Device: {', '.join(devices)}.", "", *rows])
+
+
+def write(mark, lines):
+    """Replaces what stands between the marks of the page."""
+    page = PAGE.read_text()
+    begin, end = f"<!-- {mark}:begin -->", f"<!-- {mark}:end -->"
+    head, rest = page.split(begin)
+    _, tail = rest.split(end)
+    PAGE.write_text(f"{head}{begin}\n\n{table(lines)}\n\n{end}{tail}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--marks", nargs="+", default=["default", "alone"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
+    parser.add_argument("--dtype", nargs="+", default=["float64"])
+    parser.add_argument("--write-only", action="store_true")
+    given = parser.parse_args()
+    LINES.parent.mkdir(exist_ok=True)
+    text = LINES.read_text() if LINES.exists() else ""
+    lines = [json.loads(line) for line in text.splitlines()]
+    known = {key_of(line) for line in lines}
+    for mark in given.marks:
+        for row in [] if given.write_only else TABLES[mark]:
+            for seed in given.seeds:
+                for dtype in given.dtype:
+                    if (mark, row[0], seed, dtype) in known:
+                        continue
+                    lines.append(run(mark, row, seed, dtype))
+                    with LINES.open("a") as file:
+                        file.write(json.dumps(lines[-1]) + "\n")
+                    print(lines[-1]["label"], seed, lines[-1].get("rel_l2"), flush=True)
+        write(mark, [line for line in lines if line["mark"] == mark])
+
+
+if __name__ == "__main__":
+    main()
