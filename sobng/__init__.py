@@ -87,6 +87,7 @@ from sobng.search.radius import RadiusSearch as RadiusSearch
 from sobng.search.search import AbstractSearch as AbstractSearch
 from sobng.solution import load as load, Solution as Solution
 from sobng.solve import solve as solve
+from sobng.solvers.adjoint import MinimumNormAdjoint as MinimumNormAdjoint
 from sobng.solvers.gauss_newton import GaussNewton as GaussNewton
 from sobng.solvers.natural_gradient import NaturalGradient as NaturalGradient
 from sobng.stages.all_parameters import AllParameters as AllParameters

@@ -15,10 +15,12 @@ from sobng.fields.partition import linear_leaves, partition
 from sobng.loop import Loop, Settings
 from sobng.problem import Energy, Problem
 from sobng.solution import Solution
+from sobng.solvers.adjoint import attach
 from sobng.stages.all_parameters import AllParameters
 from sobng.stages.choice import choose_field
 from sobng.stages.stage import AbstractStage
 from sobng.stages.strategy import default_stages
+from sobng.system import System
 
 
 def solve(
@@ -70,7 +72,8 @@ def solve(
     - `stages`: what moves when; see [`sobng.strategy`][].
     - `collocation`: points: a [`sobng.Collocation`][], about how many in the interior, a
         sampler, or a dict from conditions' names to samplers.
-    - `args`: handed to every residual untouched.
+    - `args`: handed to every residual untouched. The solution is differentiable in
+        it (`jax.grad`, `jax.jvp`), by the implicit function theorem.
     - `max_steps`: the most steps of all stages together.
     - `time_limit`: the most seconds, compilation not counted.
     - `tolerance`: the relative L2 error to stop at; as accurate as it gets by default.
@@ -116,17 +119,40 @@ def solve(
     owned = field is None
     if owned:
         field = choose_field(problem, stages, field_key)
-    _check_concrete(args)
+    # Under `jax.grad` the arguments are tracers that have values: the run needs these,
+    # and the derivative is attached to its end.
+    values = jax.tree.map(_value, args)
+    _check_concrete(values)
     check_unknown(problem, field)
     unknown = impose(problem, field)
-    check_statement(problem, unknown, args)
-    moving = _moving(unknown, stages) / _rows_per_point(problem, unknown, args)
+    check_statement(problem, unknown, values)
+    moving = _moving(unknown, stages) / _rows_per_point(problem, unknown, values)
     points = PointPlan(problem, collocation, moving, point_key)
-    loop = Loop(problem, unknown, args, points, stages, settings, run_key, owned)
+    loop = Loop(problem, unknown, values, points, stages, settings, run_key, owned)
     solution = loop.run()
     if throw:
         loop.raise_failure()
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(args)):
+        return _differentiable(solution, problem, loop, args, values)
     return solution
+
+
+def _value(leaf: Any) -> Any:
+    """What a tracer of `jax.grad` or `jax.jvp` stands for."""
+    return jax.lax.stop_gradient(leaf) if isinstance(leaf, jax.core.Tracer) else leaf
+
+
+def _differentiable(solution, problem, loop, args, values) -> Solution:
+    """The solution with its derivative in `args`, by the implicit function theorem."""
+    if isinstance(problem, Energy):
+        raise ValueError(
+            "The minimiser of an `Energy` cannot be differentiated in `args` yet. State "
+            "its equation as a `Problem`."
+        )
+    system = System(problem, solution.field, loop.training)
+    jacobian = system.jacobian(system.params, values)
+    params = attach(system.params, lambda p: system.residual(p, args), jacobian)
+    return eqx.tree_at(lambda s: s.field, solution, system.unknown(params))
 
 
 def _moving(unknown: PyTree, stages: Sequence[AbstractStage]) -> int:
@@ -154,6 +180,6 @@ def _rows_per_point(problem: Problem | Energy, unknown: PyTree, args: Any) -> in
 def _check_concrete(args: Any) -> None:
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(args)):
         raise ValueError(
-            "`solve` runs a host loop and cannot be inside `jit`, `vmap` or `grad`. Call "
+            "`solve` runs a host loop and cannot be inside `jit` or `vmap`. Call "
             "`optimistix.least_squares(system.residual, solver.on(system), ...)` there."
         )

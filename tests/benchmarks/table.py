@@ -77,7 +77,10 @@ def form(value):
 
 def table(lines):
     """The Markdown rows of one table."""
-    head = "| problem | median | worst | estimate / error | params | rows | steps | s | s, compiling |"
+    head = (
+        "| problem | median | worst | estimate / error | params | rows | steps "
+        "| seconds | compiling |"
+    )
     rows = [head, "|" + "---|" * 9]
     for label in dict.fromkeys((line["label"], line["dtype"]) for line in lines):
         own = [x for x in lines if (x["label"], x["dtype"]) == label]
