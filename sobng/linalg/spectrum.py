@@ -5,6 +5,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from sobng.typing import Number
+
 
 def matmul(a, b):
     """A product at full precision, also where the hardware would round its inputs."""
@@ -25,21 +27,21 @@ class Spectrum(eqx.Module):
     remainder: Float[Array, " params"] | None = None
     """The part of the gradient outside the basis, where the model has no curvature."""
 
-    def step(self, damping: Float[Array, ""]) -> Float[Array, " params"]:
+    def step(self, damping: Number) -> Float[Array, " params"]:
         """The minimiser of the damped model."""
         step = -matmul(self.basis, self.slope / (self.curvature + damping))
         if self.remainder is None:
             return step
         return step - self.remainder / damping
 
-    def length(self, damping: Float[Array, ""]) -> Float[Array, ""]:
+    def length(self, damping: Number) -> Float[Array, ""]:
         """The length of `step(damping)` in the metric."""
         squares = jnp.sum((self.slope / (self.curvature + damping)) ** 2)
         if self.remainder is not None:
             squares = squares + jnp.sum(self.remainder**2) / damping**2
         return jnp.sqrt(squares)
 
-    def decrease(self, damping: Float[Array, ""]) -> Float[Array, ""]:
+    def decrease(self, damping: Number) -> Float[Array, ""]:
         """By how much `step(damping)` lowers the undamped model."""
         # s^2/(c + mu) - c s^2/(2 (c + mu)^2): both terms positive, no cancellation.
         damped = self.curvature + damping
@@ -50,7 +52,7 @@ class Spectrum(eqx.Module):
         return decrease
 
     def correction(
-        self, gradient: Float[Array, " params"], damping: Float[Array, ""]
+        self, gradient: Float[Array, " params"], damping: Number
     ) -> Float[Array, " params"]:
         """The step for another gradient with the same curvature."""
         slope = matmul(self.basis.T, gradient)

@@ -1,0 +1,93 @@
+"""The linear algebra of a step against dense references."""
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+from sobng.linalg.spectrum import least_squares_spectrum, quadratic_spectrum
+from sobng.search.radius import damping_of
+
+
+def stacked(jacobian, residual, damping, metric):
+    """The damped step by NumPy's least squares on the stacked matrix."""
+    root = np.linalg.cholesky(np.asarray(metric)).T
+    matrix = np.concatenate([jacobian, np.sqrt(damping) * root])
+    target = np.concatenate([residual, np.zeros(len(root))])
+    return -np.linalg.lstsq(matrix, target, rcond=None)[0]
+
+
+@pytest.mark.parametrize("shape", [(30, 8), (8, 30), (9, 9)])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_damped_step_agrees_with_numpys_least_squares(getkey, shape, weighted):
+    rows, params = shape
+    jacobian = jr.normal(getkey(), shape)
+    residual = jr.normal(getkey(), (rows,))
+    factor = jr.normal(getkey(), (12, params)) if weighted else None
+    metric = np.eye(params)
+    if weighted:
+        gram = np.asarray(factor.T @ factor)
+        metric = gram + 0.1 * np.trace(gram) / params * np.eye(params)
+    model = least_squares_spectrum(jacobian, residual, factor)
+    for damping in (1e-3, 1.0):
+        wanted = stacked(jacobian, residual, damping, metric)
+        # Condition numbers below 1e3: rounding, and room to spare.
+        assert np.allclose(model.step(damping), wanted, rtol=1e-9, atol=1e-11)
+
+
+def test_the_predicted_decrease_is_that_of_the_model(getkey):
+    jacobian, residual = jr.normal(getkey(), (20, 6)), jr.normal(getkey(), (20,))
+    model = least_squares_spectrum(jacobian, residual)
+    for damping in (1e-6, 0.1, 10.0):
+        after = residual + jacobian @ model.step(damping)
+        decrease = 0.5 * (jnp.sum(residual**2) - jnp.sum(after**2))
+        assert jnp.allclose(model.decrease(damping), decrease, rtol=1e-10)
+
+
+def test_primal_and_dual_forms_agree(getkey):
+    wide = jr.normal(getkey(), (7, 25))
+    residual = jr.normal(getkey(), (7,))
+    tall = jnp.concatenate([wide, jnp.zeros((30, 25))])
+    padded = jnp.concatenate([residual, jnp.zeros(30)])
+    dual, primal = (
+        least_squares_spectrum(wide, residual),
+        least_squares_spectrum(tall, padded),
+    )
+    assert jnp.allclose(dual.step(1e-2), primal.step(1e-2), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("rows", [20, 4])
+def test_a_natural_gradient_step_solves_the_damped_gram_system(getkey, rows):
+    factor, gradient = jr.normal(getkey(), (rows, 9)), jr.normal(getkey(), (9,))
+    model = quadratic_spectrum(factor, gradient)
+    wanted = -jnp.linalg.solve(factor.T @ factor + 0.3 * jnp.eye(9), gradient)
+    assert jnp.allclose(model.step(0.3), wanted, rtol=1e-9)
+
+
+def test_the_undamped_step_keeps_twice_the_digits_of_normal_equations(getkey):
+    # Singular values from 1 to 1e-7: the normal equations have condition 1e14.
+    left, _ = jnp.linalg.qr(jr.normal(getkey(), (40, 8)))
+    right, _ = jnp.linalg.qr(jr.normal(getkey(), (8, 8)))
+    singular = jnp.logspace(0, -7, 8)
+    jacobian = (left * singular[None]) @ right.T
+    wanted = jr.normal(getkey(), (8,))
+    step = least_squares_spectrum(jacobian, -jacobian @ wanted).step(1e-30)
+    assert jnp.linalg.norm(step - wanted) < 1e-7 * jnp.linalg.norm(wanted)
+
+
+def test_the_damping_of_a_radius_gives_a_step_of_that_length(getkey):
+    jacobian, residual = jr.normal(getkey(), (20, 6)), jr.normal(getkey(), (20,))
+    model = least_squares_spectrum(jacobian, residual)
+    full = model.length(jnp.asarray(1e-30))
+    for part in (0.9, 0.1, 1e-3):
+        radius = part * full
+        found = model.length(damping_of(model, radius))
+        assert jnp.allclose(found, radius, rtol=1e-6)
+
+
+def test_many_dampings_come_from_one_factorisation(getkey):
+    jacobian, residual = jr.normal(getkey(), (20, 6)), jr.normal(getkey(), (20,))
+    model = least_squares_spectrum(jacobian, residual)
+    steps = jax.vmap(model.step)(jnp.logspace(-3, 3, 7))
+    assert jnp.all(jnp.diff(jnp.linalg.norm(steps, axis=1)) < 0)
