@@ -79,8 +79,8 @@ class Condition(AbstractCondition):
 
     def __init__(
         self,
-        residual: Callable,
-        region: Region,
+        residual: Any,
+        region: Any,
         *,
         name: str | None = None,
         weight: float = 1.0,
@@ -181,7 +181,7 @@ class Dirichlet(AbstractCondition):
 
     def __init__(
         self,
-        region: Region,
+        region: Any,
         value: Any,
         exact: bool | None = None,
         *,
@@ -331,7 +331,7 @@ class Periodic(AbstractCondition):
     weight: float = eqx.field(static=True)
 
     def __init__(
-        self, domain: AbstractDomain, axis: int, *, of=None, name=None, weight=1.0
+        self, domain: Any, axis: int, *, of=None, name=None, weight=1.0
     ):
         """**Arguments:**
 
@@ -407,7 +407,7 @@ class Problem(eqx.Module):
     conditions: tuple[AbstractCondition, ...]
     out: int | None = eqx.field(static=True)
 
-    def __init__(self, *conditions: AbstractCondition, out: int | None = None):
+    def __init__(self, *conditions: Any, out: int | None = None):
         """**Arguments:**
 
         - `conditions`: any number of conditions with different names.
@@ -483,8 +483,8 @@ class Energy(eqx.Module):
 
     def __init__(
         self,
-        density: Callable,
-        domain: AbstractDomain,
+        density: Any,
+        domain: Any,
         *,
         conditions: Sequence[AbstractCondition] = (),
         normalise: str | None = None,
@@ -555,7 +555,7 @@ class Case(eqx.Module):
         self,
         name: str,
         problem: Any,
-        field: Callable | None,
+        field: Any,
         *,
         reference: Callable | None = None,
         observe: Any = None,
