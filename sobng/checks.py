@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from sobng.fields.algebra import add, entries, rebuild
-from sobng.problem import AbstractCondition, Dirichlet, Energy, evaluate, Problem
+from sobng.problem import Dirichlet, Energy, evaluate, Problem
 
 
 SAMPLES = 4
@@ -109,8 +109,9 @@ def check_residuals(problem: Problem | Energy, unknown: PyTree, args: Any) -> No
 
 
 def _check_datum(condition: Dirichlet, unknown, args, dtype) -> None:
-    for x in _points(condition.region, dtype):
-        value = evaluate(condition.value, x, args)
+    points = _points(condition.region, dtype)
+    values = [evaluate(condition.value, x, args) for x in points]
+    for x, value in zip(points, values, strict=True):
         if not bool(jnp.all(jnp.isfinite(value))):
             raise ValueError(
                 f"The value of condition '{condition.name}' is not finite at "
@@ -123,14 +124,16 @@ def _check_datum(condition: Dirichlet, unknown, args, dtype) -> None:
             f"unknown, which has {sorted(map(str, entries(unknown)))}. Name a field with "
             "`of=`."
         )
-    shape = jax.eval_shape(field, jax.ShapeDtypeStruct(x.shape, dtype)).shape
+    point = jax.ShapeDtypeStruct(points.shape[1:], dtype)
+    shape = jax.eval_shape(field, point).shape
     if isinstance(condition.component, tuple):
         shape = (len(condition.component),)
     elif condition.component is not None:
         shape = ()
-    if value.shape not in ((), shape):
+    given = values[0].shape
+    if given not in ((), shape):
         raise ValueError(
-            f"The value of condition '{condition.name}' has shape {value.shape} at a "
+            f"The value of condition '{condition.name}' has shape {given} at a "
             f"point, the field there {shape}. Give one value for each component."
         )
 
@@ -224,7 +227,7 @@ def _picked(condition, x, args, first, second):
     return value[np.asarray(index)]
 
 
-def _common_points(first: AbstractCondition, second: AbstractCondition):
+def _common_points(first: Dirichlet, second: Dirichlet):
     """Some points that lie in both regions, for the regions that say how they meet."""
     if first.exact is False or second.exact is False:
         return

@@ -32,13 +32,13 @@ class Clock:
         """Ends listening; the counts stay readable."""
         jax.monitoring.unregister_event_duration_listener(self._listen)
 
-    def _listen(self, event: str, duration: float, **_) -> None:
+    def _listen(self, event: str, duration_secs: float, **_) -> None:
         if not event.startswith("/jax/core/compile/"):
             return
         if threading.get_ident() != self._thread:
             return
         self.compilations += event.endswith("backend_compile_duration")
-        begin, end = time.perf_counter() - duration, time.perf_counter()
+        begin, end = time.perf_counter() - duration_secs, time.perf_counter()
         # Events end in order, so an interval swallows the nested ones before it.
         while self._intervals and self._intervals[-1][0] >= begin:
             self._intervals.pop()

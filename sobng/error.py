@@ -13,15 +13,14 @@ from jaxtyping import PyTree
 
 from sobng.collocation import Collocation, discretise
 from sobng.evaluation import observed
-from sobng.exact import impose
-from sobng.fields.algebra import add, entries, rebuild
-from sobng.fields.constrained import Constrained
+from sobng.exact import homogeneous
+from sobng.fields.algebra import add, entries
 from sobng.fields.features import sine_features
 from sobng.fields.field import sizes_of
 from sobng.fields.partition import linear_leaves
 from sobng.geometry.samplers import Sobol
 from sobng.problem import Energy, Problem
-from sobng.system import satisfied, System
+from sobng.system import System
 
 
 FEATURES = {1: 128, 2: 500, 3: 1000, 4: 800, 5: 800}
@@ -127,7 +126,6 @@ def _many_points(problem, key) -> Collocation:
 
 def _error_fields(problem: Problem, unknown: PyTree, key: jax.Array) -> PyTree:
     """For every field of the unknown, features that vanish where it is exact."""
-    known = satisfied(unknown)
     parts = entries(unknown)
     widths = FEATURES[problem.dim]
     fields = {}
@@ -137,27 +135,8 @@ def _error_fields(problem: Problem, unknown: PyTree, key: jax.Array) -> PyTree:
         dim, out = sizes_of("estimate_error", u, problem.dim)
         count = round(widths / (1 if out is None else out) ** 0.5)
         fields[name] = sine_features(dim, out=out, num=count, key=jr.fold_in(key, i))
-    whole = rebuild(unknown, {**parts, **fields})
-    imposed = entries(impose(problem, whole))
-    result = {}
-    for name in fields:
-        field = imposed[name]
-        if isinstance(field, Constrained):
-            field = Constrained(
-                field.field,
-                None,
-                factor=field.factor,
-                satisfies=field.satisfies,
-                dim=problem.dim,
-            )
-        result[name] = field
-    found = satisfied(result)
-    if found != known:
-        raise ValueError(
-            "The exact conditions of this field were not imposed by sobng, so that no "
-            "space of errors is known that obeys them."
-        )
-    return rebuild(unknown, result) if isinstance(unknown, dict) else result[None]
+    result = homogeneous(problem, unknown, fields)
+    return result if isinstance(unknown, dict) else result[None]
 
 
 def _rescaled(fields: PyTree, scale: float) -> PyTree:

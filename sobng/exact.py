@@ -64,12 +64,8 @@ def _given(value: Any) -> bool:
     return not callable(value) and not np.any(np.asarray(value))
 
 
-def _wanted(condition: Any, name: str | None) -> bool:
-    return (
-        isinstance(condition, Dirichlet)
-        and condition.exact is not False
-        and condition.of == name
-    )
+def _wanted(condition: Dirichlet, name: str | None) -> bool:
+    return condition.exact is not False and condition.of == name
 
 
 def _possible(condition: Dirichlet) -> bool:
@@ -119,6 +115,7 @@ def _lift(data: list[tuple[Dirichlet, Component]], dtype) -> tuple[Any, bool]:
     if all(condition.region.faces for condition, _ in data):
         faces = {}
         for condition, value in data:
+            assert condition.region.faces is not None
             zero = 0.0 if _given(condition.value) else value
             faces |= {face: zero for face in condition.region.faces}
         lower, upper = data[0][0].region.domain.bounds
@@ -142,8 +139,8 @@ def _constrain(field: Any, conditions: list[Dirichlet], dim: int) -> Any:
     for component in range(1 if out is None else out):
         data = []
         for condition in conditions:
-            index = _index(condition.component, component, out)
-            if index is not _ABSENT:
+            if _concerns(condition.component, component, out):
+                index = _index(condition.component, component, out)
                 data.append((condition, Component(condition.value, index)))
         lift, exact = _lift(data, dtype) if data else (None, True)
         names = {condition.name for condition, _ in data}
@@ -175,18 +172,24 @@ def _constrain(field: Any, conditions: list[Dirichlet], dim: int) -> Any:
     return Constrained(field, lift, factor=factor, satisfies=sorted(satisfies), dim=dim)
 
 
-_ABSENT = object()
+_Chosen = int | tuple[int, ...] | None
 
 
-def _index(chosen, component: int, out: int | None):
-    """Where a component stands in a condition's value; `_ABSENT` if it does not."""
-    if out is None:
-        return None
-    if chosen is None:
-        return component
+def _concerns(chosen: _Chosen, component: int, out: int | None) -> bool:
+    """Whether a condition on the chosen components speaks of this one."""
+    if out is None or chosen is None:
+        return True
     if isinstance(chosen, int):
-        return None if chosen % out == component else _ABSENT
-    return chosen.index(component) if component in chosen else _ABSENT
+        return chosen % out == component
+    return component in chosen
+
+
+def _index(chosen: _Chosen, component: int, out: int | None) -> int | None:
+    """Where a component stands in the value of a condition that speaks of it; `None` if
+    the value is the component's alone."""
+    if out is None or isinstance(chosen, int):
+        return None
+    return component if chosen is None else chosen.index(component)
 
 
 def impose(problem: Problem | Energy, unknown: PyTree) -> PyTree:
@@ -219,14 +222,14 @@ def impose(problem: Problem | Energy, unknown: PyTree) -> PyTree:
         ```
     """
     lower, upper = problem.domain.bounds
+    data = [c for c in problem.conditions if isinstance(c, Dirichlet)]
 
     def one(name, field):
         if not callable(field) or getattr(field, "satisfies", None) is not None:
             return field
         if isinstance(field, AbstractField) and not _is_scaled(field):
             field = Scaled(field, lower, upper, dtype=_dtype(field))
-        conditions = [c for c in problem.conditions if _wanted(c, name)]
-        conditions = [c for c in conditions if _possible(c)]
+        conditions = [c for c in data if _wanted(c, name) and _possible(c)]
         return _constrain(field, conditions, problem.dim) if conditions else field
 
     return rebuild(unknown, {k: one(k, v) for k, v in entries(unknown).items()})
@@ -234,3 +237,50 @@ def impose(problem: Problem | Energy, unknown: PyTree) -> PyTree:
 
 def _is_scaled(field: Any) -> bool:
     return isinstance(field, Scaled) or getattr(field, "cell", None) is not None
+
+
+def homogeneous(
+    problem: Problem | Energy, unknown: PyTree, fields: dict[str | None, Any]
+) -> dict[str | None, Any]:
+    """Fields that vanish wherever the unknown obeys a condition exactly: what may be
+    added to it.
+
+    **Arguments:**
+
+    - `fields`: one for each entry of the unknown that is a field, by key (`None` for a
+        single field).
+
+    **Raises:** `ValueError` if the exact conditions of the unknown are not ours.
+    """
+    whole = rebuild(unknown, {**entries(unknown), **fields})
+    imposed = entries(impose(problem, whole))
+    result = {}
+    for name in fields:
+        field = imposed[name]
+        if isinstance(field, Constrained):
+            field = Constrained(
+                field.field,
+                None,
+                factor=field.factor,
+                satisfies=field.satisfies,
+                dim=problem.dim,
+            )
+        result[name] = field
+    if satisfied(result) != satisfied(unknown):
+        raise ValueError(
+            "The exact conditions of this field were not imposed by sobng, so that no "
+            "space of errors is known that obeys them."
+        )
+    return result
+
+
+def satisfied(unknown: PyTree) -> frozenset[str]:
+    """The names of the conditions that an unknown obeys by construction."""
+    names: set[str] = set()
+
+    def visit(node):
+        names.update(getattr(node, "satisfies", ()))
+        return False
+
+    jax.tree.leaves(unknown, is_leaf=visit)
+    return frozenset(names)

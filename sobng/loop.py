@@ -128,7 +128,8 @@ class Loop:
         self.step = 0
         self.done_stages: list[str] = []
         self.estimate = Estimate(None, "No estimate was made yet.")
-        self.result = RESULTS.successful
+        # Ours, but the members that it inherits are optimistix' to a type checker.
+        self.result: Any = RESULTS.successful
         self.sizes = (0, 0)
         names = [stage.name for stage in stages]
         self.resumer = Resumer(
@@ -178,6 +179,7 @@ class Loop:
             held_out=self.held_out,
             key=jax.random.fold_in(self.key, number),
             tolerance=self.tolerance,
+            asked=self.settings.tolerance is not None,
             error=self.estimate.error,
             owned=self.owned,
             out_of_time=self._out_of_time,

@@ -40,7 +40,7 @@ class AbstractCondition(eqx.Module):
     weight: eqx.AbstractVar[float]
 
     @abc.abstractmethod
-    def residual(self, u, x, args):
+    def residual(self, u, x, args) -> Any:
         """The residual at one point.
 
         **Arguments:**
@@ -99,11 +99,11 @@ class Condition(AbstractCondition):
                 "`Condition` needs a function `residual(u, x, args)`. "
                 f"Got {residual!r}."
             )
-        name = getattr(residual, "__name__", "condition") if name is None else name
-        _check(region, weight, name)
+        own: str = getattr(residual, "__name__", "condition")
+        self.name = own if name is None else name
+        _check(region, weight, self.name)
         self.function = residual
         self.region = region
-        self.name = name
         self.weight = weight
 
     def residual(self, u, x, args):
@@ -330,9 +330,7 @@ class Periodic(AbstractCondition):
     name: str = eqx.field(static=True)
     weight: float = eqx.field(static=True)
 
-    def __init__(
-        self, domain: Any, axis: int, *, of=None, name=None, weight=1.0
-    ):
+    def __init__(self, domain: Any, axis: int, *, of=None, name=None, weight=1.0):
         """**Arguments:**
 
         - `domain`: an axis-aligned box, or a product of a time interval with one.

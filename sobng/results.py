@@ -3,7 +3,9 @@
 import optimistix as optx
 
 
-class RESULTS(optx.RESULTS):
+# To a type checker optimistix' enumeration is an `enum.Enum`, which is final; at run time
+# an Enumeration of Equinox is extended by subclassing.
+class RESULTS(optx.RESULTS):  # pyright: ignore[reportGeneralTypeIssues]
     """Extends the results of Optimistix by those of a training run."""
 
     tolerance_reached = "The estimated error is below the tolerance."

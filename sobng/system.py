@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from sobng.collocation import Collocation
+from sobng.exact import satisfied
 from sobng.fields.partition import combine, partition
 from sobng.problem import Energy, Problem
 
@@ -33,18 +34,6 @@ def chunked(function: Callable, chunk: int | None, *arrays: Array) -> PyTree:
     index = jnp.minimum(jnp.arange(num * chunk), size - 1).reshape(num, chunk)
     blocks = jax.lax.map(lambda i: mapped(*(a[i] for a in arrays)), index)
     return jax.tree.map(lambda b: b.reshape(-1, *b.shape[2:])[:size], blocks)
-
-
-def satisfied(unknown: PyTree) -> frozenset[str]:
-    """The names of the conditions that an unknown obeys by construction."""
-    names: set[str] = set()
-
-    def visit(node):
-        names.update(getattr(node, "satisfies", ()))
-        return False
-
-    jax.tree.leaves(unknown, is_leaf=visit)
-    return frozenset(names)
 
 
 class System(eqx.Module):
@@ -202,21 +191,24 @@ class System(eqx.Module):
 
     def energy_of(self, u: PyTree, args: Any = None) -> Float[Array, ""]:
         """The integral of an `Energy`'s density (normalised if it says so)."""
+        assert isinstance(self.problem, Energy)
+        energy = self.problem
         points, weights = self.collocation.points[""], self.collocation.weights[""]
-        if self.problem.normalise == "l2":
+        if energy.normalise == "l2":
             square = jnp.sum(weights * jax.vmap(u)(points) ** 2)
             inner = u
             u = lambda x: inner(x) / jnp.sqrt(square)  # noqa: E731
-        density = jax.vmap(lambda x: self.problem.density(u, x, args))(points)
+        density = jax.vmap(lambda x: energy.density(u, x, args))(points)
         return jnp.sum(weights * density)
 
     def loss(self, params: PyTree, args: Any = None) -> Float[Array, ""]:
         """Half the sum of squares of the residual; for an `Energy`, plus the energy."""
-        energetic = isinstance(self.problem, Energy)
-        loss = self.energy_of(self.unknown(params), args) if energetic else 0.0
-        if self.names:
-            loss = loss + 0.5 * jnp.sum(self.residual(params, args) ** 2)
-        return loss
+        if not isinstance(self.problem, Energy):
+            return 0.5 * jnp.sum(self.residual(params, args) ** 2)
+        energy = self.energy_of(self.unknown(params), args)
+        if not self.names:
+            return energy
+        return energy + 0.5 * jnp.sum(self.residual(params, args) ** 2)
 
     def with_points(self, collocation: Collocation) -> "System":
         """The same system on other points (of the same number: nothing compiles)."""

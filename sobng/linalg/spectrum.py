@@ -5,7 +5,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from sobng.typing import Number
+
+Damping = float | Float[Array, ""]
 
 
 def matmul(a, b):
@@ -27,21 +28,21 @@ class Spectrum(eqx.Module):
     remainder: Float[Array, " params"] | None = None
     """The part of the gradient outside the basis, where the model has no curvature."""
 
-    def step(self, damping: Number) -> Float[Array, " params"]:
+    def step(self, damping: Damping) -> Float[Array, " params"]:
         """The minimiser of the damped model."""
         step = -matmul(self.basis, self.slope / (self.curvature + damping))
         if self.remainder is None:
             return step
         return step - self.remainder / damping
 
-    def length(self, damping: Number) -> Float[Array, ""]:
+    def length(self, damping: Damping) -> Float[Array, ""]:
         """The length of `step(damping)` in the metric."""
         squares = jnp.sum((self.slope / (self.curvature + damping)) ** 2)
         if self.remainder is not None:
             squares = squares + jnp.sum(self.remainder**2) / damping**2
         return jnp.sqrt(squares)
 
-    def decrease(self, damping: Number) -> Float[Array, ""]:
+    def decrease(self, damping: Damping) -> Float[Array, ""]:
         """By how much `step(damping)` lowers the undamped model."""
         # s^2/(c + mu) - c s^2/(2 (c + mu)^2): both terms positive, no cancellation.
         damped = self.curvature + damping
@@ -52,7 +53,7 @@ class Spectrum(eqx.Module):
         return decrease
 
     def correction(
-        self, gradient: Float[Array, " params"], damping: Number
+        self, gradient: Float[Array, " params"], damping: Damping
     ) -> Float[Array, " params"]:
         """The step for another gradient with the same curvature."""
         slope = matmul(self.basis.T, gradient)

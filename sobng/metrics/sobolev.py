@@ -13,6 +13,7 @@ from sobng.fields.algebra import entries
 from sobng.metrics.metric import AbstractMetric
 from sobng.problem import Energy
 from sobng.system import chunked
+from sobng.typing import PointFunction
 
 
 def _multi_indices(order: int, dim: int):
@@ -78,7 +79,8 @@ class SobolevMetric(AbstractMetric):
 
         def jet(flat, x, weight):
             unknown = system.unknown(unravel(flat))
-            functions = [u for u in entries(unknown).values() if callable(u)]
+            parts = entries(unknown).values()
+            functions: list[PointFunction] = [u for u in parts if callable(u)]
             values = [
                 jnp.sqrt(c * weight) * jnp.ravel(partial(u, *axes)(x) if axes else u(x))
                 for u in functions

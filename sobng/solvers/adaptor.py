@@ -55,7 +55,8 @@ def _bind(solver: Any, system: System):
             "Use `sobng.NaturalGradient()`."
         )
     objective = system.residual if squares else system.loss
-    bound = solver.on(system) if hasattr(solver, "on") else solver
+    on = getattr(solver, "on", None)
+    bound = solver if on is None else on(system)
     return bound, lambda params, args: (objective(params, args), None)
 
 
@@ -78,7 +79,9 @@ def run_steps(
     def one(params, state):
         # Optax mixes precisions, which a session may have forbidden to us.
         ours = isinstance(solver, GaussNewton | NaturalGradient)
-        mode = jax.config.jax_numpy_dtype_promotion if ours else "standard"
+        # JAX adds its options to `config` at run time.
+        strict = jax.config.jax_numpy_dtype_promotion  # pyright: ignore[reportAttributeAccessIssue]
+        mode = strict if ours else "standard"
         with jax.numpy_dtype_promotion(mode):
             params, state, _ = bound.step(fn, params, args, {}, state, tags)
         done, result = bound.terminate(fn, params, args, {}, state, tags)

@@ -97,15 +97,17 @@ class NaturalGradient(optx.AbstractMinimiser):
 
     def _factor(self, y, args):
         flat, _ = jfu.ravel_pytree(y)
+        identity = jnp.eye(flat.size, dtype=flat.dtype)
         if isinstance(self.metric, EuclideanMetric):
-            return jnp.eye(flat.size, dtype=flat.dtype)
+            return identity
         if self.system is None:
             raise ValueError(
                 f"`{type(self.metric).__name__}` lives on the points of a system, and "
                 "this solver is not bound to one. Write `solver.on(system)`, or use "
                 "`sobng.EuclideanMetric()`."
             )
-        return self.metric.factor(self.system, y, args)
+        factor = self.metric.factor(self.system, y, args)
+        return identity if factor is None else factor
 
     def init(self, fn, y, args, options, f_struct, aux_struct, tags):
         del options, f_struct, aux_struct, tags

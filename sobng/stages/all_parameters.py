@@ -44,10 +44,9 @@ class AllParameters(AbstractStage):
         self.patience = 200
 
     def wanted(self, context):
-        if context.error is None:
-            return True
         # After a good linear stage the ill-conditioned features do not move on.
-        return context.error > max(context.tolerance, GOOD if context.owned else 0.0)
+        goal = context.tolerance if context.asked else max(context.tolerance, GOOD)
+        return context.error is None or context.error > goal
 
     def begin(self, context):
         return context.unknown

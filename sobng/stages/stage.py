@@ -25,6 +25,8 @@ class Context(eqx.Module):
     held_out: Collocation
     key: jax.Array
     tolerance: float
+    asked: bool
+    """Whether the tolerance is the user's, or the least that the precision allows."""
     error: float | None
     owned: bool
     """Whether sobng chose the field, and so may enlarge it."""

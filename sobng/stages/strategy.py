@@ -1,13 +1,15 @@
 """Ready-made sequences of stages."""
 
 from sobng.stages.all_parameters import AllParameters
+from sobng.stages.correction import Correction
 from sobng.stages.last_layer import LastLayer
 from sobng.stages.stage import AbstractStage
 
 
 def default_stages() -> tuple[AbstractStage, ...]:
-    """The last layer first, where that can work; then, if need be, all parameters."""
-    return (LastLayer(), AllParameters())
+    """The last layer first, where that can work; then, if need be, a correction, and all
+    parameters."""
+    return (LastLayer(), Correction(), AllParameters())
 
 
 def strategy(name: str) -> tuple[AbstractStage, ...]:
