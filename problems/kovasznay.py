@@ -79,18 +79,14 @@ def case(*, stages="default", width=None, depth=None):
         out=3,
     )
     depth = 2 if depth is None and stages == "all-parameters" else depth
-    field = None
-    if width is not None or depth is not None:
-        wide = (20 if depth == 2 else 64) if width is None else width
-        deep = 1 if depth is None else depth
-
-        def field(key):
-            return sn.MLP(dim=2, out=3, width=wide, depth=deep, key=key)
-
+    own = width is not None or depth is not None
+    wide = (20 if depth == 2 else 64) if width is None else width
+    deep = 1 if depth is None else depth
+    mlp = lambda key: sn.MLP(dim=2, out=3, width=wide, depth=deep, key=key)
     return sn.Case(
         "kovasznay",
         problem,
-        field,
+        mlp if own else None,
         reference=exact_velocity,
         observe=(0, 1),
         options={"stages": sn.strategy(stages)},
