@@ -1,0 +1,1 @@
+"""Metrics: inner products of functions, pulled back to the parameters."""

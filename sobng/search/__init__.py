@@ -1,0 +1,1 @@
+"""Searches: from the factorised model and the loss to an accepted step."""

@@ -1,0 +1,1 @@
+"""Solvers for Optimistix, and what `solve` needs of them."""

@@ -1,0 +1,1 @@
+"""Stages: what moves, by which solver, until when."""
