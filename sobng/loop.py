@@ -5,7 +5,6 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -154,9 +153,11 @@ class Loop:
         try:
             saved = self.resumer.saved
             for number, stage in enumerate(self.stages):
-                if saved is not None and number < saved.stage:
-                    continue
                 context = self._context(number)
+                if saved is not None and number < saved.stage:
+                    if stage.name in saved.done_stages:
+                        self.unknown = stage.prepare(context)
+                    continue
                 resumed = saved is not None and number == saved.stage
                 if not (resumed or stage.wanted(context)):
                     continue
@@ -192,9 +193,11 @@ class Loop:
         context: Context,
         saved: Saved | None,
     ) -> None:
+        self.unknown = stage.prepare(context)
+        context = dataclasses.replace(context, unknown=self.unknown)
         if saved is None:
             self.unknown = stage.begin(context)
-        context = eqx.tree_at(lambda c: c.unknown, context, self.unknown)
+            context = dataclasses.replace(context, unknown=self.unknown)
         solver, steps = adapt(stage.solver(context))
         moves = stage.moves(context)
         system, watch = self._systems(moves)

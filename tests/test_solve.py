@@ -76,6 +76,33 @@ def test_a_killed_run_ends_bit_for_bit_where_the_whole_one_ends(tmp_path):
     assert len(resumed.history["step"]) == len(whole.history["step"])
 
 
+def test_a_run_killed_in_a_correction_resumes(tmp_path):
+    stages = (
+        sn.LastLayer(max_steps=2),
+        sn.Correction(above=1e-15, max_steps=4),
+        sn.AllParameters(max_steps=2),
+    )
+
+    def run(**options):
+        return sn.solve(
+            PROBLEM, stages=stages, key=jax.random.key(3), tolerance=3e-15, **options
+        )
+
+    def stop(record):
+        if record.stage == "correction" and record.step > 3:
+            raise RuntimeError("killed")
+
+    whole = run()
+    assert whole.stats["stages"][:2] == ("last-layer", "correction")
+    checkpoint = sn.Checkpoint(tmp_path / "run.checkpoint", every=1)
+    with pytest.raises(RuntimeError, match="killed"):
+        run(checkpoint=checkpoint, callbacks=(stop,))
+    resumed = run(checkpoint=checkpoint)
+    x = jnp.linspace(0.0, 1.0, 7)[:, None]
+    assert np.array_equal(whole(x), resumed(x))
+    assert whole.error == resumed.error
+
+
 def test_a_bound_solver_works_inside_optimistix_under_jit():
     field = sn.impose(PROBLEM, sn.MLP(1, width=8, key=jax.random.key(0)))
     points = sn.discretise(PROBLEM, 40, key=jax.random.key(1))

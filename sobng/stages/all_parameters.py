@@ -48,6 +48,9 @@ class AllParameters(AbstractStage):
         goal = context.tolerance if context.asked else max(context.tolerance, GOOD)
         return context.error is None or context.error > goal
 
+    def prepare(self, context):
+        return context.unknown
+
     def begin(self, context):
         return context.unknown
 

@@ -58,7 +58,7 @@ class Correction(AbstractStage):
         goal = max(self.above, context.tolerance)
         return context.error is None or context.error > goal
 
-    def begin(self, context):
+    def prepare(self, context):
         problem = context.problem
         fresh = {}
         for i, (name, u) in enumerate(entries(context.unknown).items()):
@@ -72,8 +72,11 @@ class Correction(AbstractStage):
             for name, u in entries(context.unknown).items()
         }
         whole = parts if isinstance(context.unknown, dict) else parts[None]
-        start = start_bandwidth(problem.dim)
-        return best_bandwidth(context, blanked(whole), start)
+        return blanked(whole)
+
+    def begin(self, context):
+        start = start_bandwidth(context.problem.dim)
+        return best_bandwidth(context, context.unknown, start)
 
     def moves(self, context):
         return linear_leaves(context.unknown)

@@ -56,6 +56,9 @@ class LastLayer(AbstractStage):
         # Few features end at an ill-conditioned optimum from which nothing moves on.
         return size >= ENOUGH
 
+    def prepare(self, context):
+        return context.unknown
+
     def begin(self, context):
         if isinstance(context.problem, Energy):
             return context.unknown

@@ -37,7 +37,7 @@ class Context(eqx.Module):
 class AbstractStage(eqx.Module):
     """One stage of a strategy.
 
-    The driver asks `wanted`, lets `begin` prepare the unknown on the host, and then
+    The driver asks `wanted`, lets `prepare` and `begin` work on the host, and then
     moves the leaves of `moves` with `solver` until it ends or `max_steps` are done.
     """
 
@@ -51,8 +51,15 @@ class AbstractStage(eqx.Module):
         """Whether this stage can help."""
 
     @abc.abstractmethod
+    def prepare(self, context: Context) -> PyTree:
+        """The unknown of the structure that this stage works on: enlarged, or as it was.
+
+        Cheap, for a run that resumes repeats it and then fills in the saved arrays.
+        """
+
+    @abc.abstractmethod
     def begin(self, context: Context) -> PyTree:
-        """The unknown to start from: rescaled, enlarged, or as it was."""
+        """The prepared unknown with the arrays to start from: rescaled, or as it was."""
 
     @abc.abstractmethod
     def moves(self, context: Context) -> PyTree | None:
