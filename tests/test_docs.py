@@ -68,6 +68,12 @@ def test_the_example_in_a_docstring_runs(name, tmp_path, monkeypatch):
     run_blocks(docstring(name), f"<example of {name}>", namespace)
 
 
+def test_every_public_name_stands_on_one_page_of_the_reference():
+    pages = [page.read_text() for page in (ROOT / "docs" / "api").glob("*.md")]
+    listed = re.findall(r"^::: sobng\.(\w+)$", "\n".join(pages), re.MULTILINE)
+    assert sorted(listed) == sorted(public_names())
+
+
 def test_marked_blocks_and_other_languages_are_left_alone():
     unmarked = "  ```python\n  a = 1\n  ```\n"
     page = "```python notest\nraise\n```\n```sh\nmake\n```\n" + unmarked
