@@ -28,6 +28,9 @@ from sobng.system import System
 MAX_LEVEL = 2
 """How often points are doubled at most."""
 
+FIRST_ESTIMATE = 25
+"""Steps before the error is first estimated; then after as many again, and so on."""
+
 OVERFIT = 30.0
 """Held-out over training loss (both integrals) above which points are added."""
 
@@ -125,6 +128,7 @@ class Loop:
         self.clock = Clock()
         self.records: list[Record] = []
         self.step = 0
+        self.estimated = 0
         self.done_stages: list[str] = []
         self.estimate = Estimate(None, "No estimate was made yet.")
         # Ours, but the members that it inherits are optimistix' to a type checker.
@@ -140,6 +144,7 @@ class Loop:
         if saved is None:
             return
         self.step = saved.step
+        self.estimated = saved.estimated
         self.level = saved.level
         self.training = self.points.training(saved.level)
         self.estimate = Estimate(saved.error, saved.reason)
@@ -162,7 +167,7 @@ class Loop:
                 if not (resumed or stage.wanted(context)):
                     continue
                 self._stage(number, stage, context, saved if resumed else None)
-                self._estimate()
+                self._estimate(self.unknown)
                 if self._ended():
                     break
         except KeyboardInterrupt:
@@ -237,6 +242,8 @@ class Loop:
                     self.resumer.write(now, (self.unknown, params, state, best))
                 if bool(look.done):
                     break
+                if self._good_enough(steps, params, system.rest):
+                    break
                 if self._limit(stage, begun):
                     break
                 # A first-order rival crawls for long and still arrives: only limits
@@ -250,6 +257,7 @@ class Loop:
         return Saved(
             stage=number,
             step=self.step,
+            estimated=self.estimated,
             begun=begun,
             level=self.level,
             error=self.estimate.error,
@@ -302,6 +310,15 @@ class Loop:
         spread = held_out > OVERFIT * loss and held_out > scale * self.records[0].loss
         return spread and self.step % 20 == 0 and self.level < MAX_LEVEL
 
+    def _good_enough(self, steps, params, rest) -> bool:
+        """Estimates the error now and then, ever more rarely; whether it will do."""
+        since = self.step - self.estimated
+        if steps > 1 or since < max(FIRST_ESTIMATE, self.estimated):
+            return False
+        self._estimate(combine(params, rest))
+        error = self.estimate.error
+        return error is not None and error <= self.tolerance
+
     def _limit(self, stage, begun) -> bool:
         if self.step >= self.settings.max_steps:
             self.result = RESULTS.nonlinear_max_steps_reached
@@ -315,10 +332,11 @@ class Loop:
         limit = self.settings.time_limit
         return limit is not None and self.clock.seconds >= limit
 
-    def _estimate(self) -> None:
+    def _estimate(self, unknown: PyTree) -> None:
+        self.estimated = self.step
         self.estimate = estimate_error(
             self.problem,
-            self.unknown,
+            unknown,
             self.args,
             key=jax.random.fold_in(self.key, 1 << 16),
             observe=self.settings.observe,

@@ -19,6 +19,7 @@ class Saved:
 
     stage: int
     step: int
+    estimated: int
     begun: int
     level: int
     error: float | None
