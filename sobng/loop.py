@@ -167,7 +167,8 @@ class Loop:
                 if not (resumed or stage.wanted(context)):
                     continue
                 self._stage(number, stage, context, saved if resumed else None)
-                self._estimate(self.unknown)
+                if self.estimated != self.step or not self.step:
+                    self._estimate(self.unknown)
                 if self._ended():
                     break
         except KeyboardInterrupt:

@@ -22,6 +22,7 @@ from sobng.stages.choice import choose_field
 from sobng.stages.stage import AbstractStage
 from sobng.stages.strategy import default_stages
 from sobng.system import System
+from sobng.threads import lapack_threads
 
 
 def solve(
@@ -127,10 +128,12 @@ def solve(
     check_unknown(problem, field)
     unknown = impose(problem, field)
     check_statement(problem, unknown, values)
-    moving = _moving(unknown, stages) / _rows_per_point(problem, unknown, values)
-    points = PointPlan(problem, collocation, moving, point_key)
+    moving = _moving(unknown, stages)
+    share = moving / _rows_per_point(problem, unknown, values)
+    points = PointPlan(problem, collocation, share, point_key)
     loop = Loop(problem, unknown, values, points, stages, settings, run_key, owned)
-    solution = loop.run()
+    with lapack_threads(moving):
+        solution = loop.run()
     if throw:
         loop.raise_failure()
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(args)):
