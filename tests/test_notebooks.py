@@ -1,0 +1,48 @@
+"""Notebooks run from top to bottom, and still come to their headline numbers."""
+
+import pathlib
+
+import pytest
+
+
+FOLDER = pathlib.Path(__file__).resolve().parent.parent / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+
+# Of each notebook a variable, and what it has to stay below.
+HEADLINES = {
+    "first_solve": {"first_error": 1e-10, "error_of_natural": 1e-10},
+}
+
+pytestmark = pytest.mark.slow
+
+
+def test_every_notebook_has_a_headline():
+    assert set(HEADLINES) == {path.stem for path in NOTEBOOKS}
+
+
+# Importing Jupyter's packages, and its event loops, warn of their own future.
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_runs_and_reaches_its_numbers(path, tmp_path):
+    nbclient = pytest.importorskip("nbclient")
+    nbformat = pytest.importorskip("nbformat")
+    pytest.importorskip("ipykernel")
+    notebook = nbformat.read(path, as_version=4)
+    names = list(HEADLINES[path.stem])
+    asked = f"print(*map(float, [{', '.join(names)}]))"
+    notebook.cells.append(nbformat.v4.new_code_cell(asked))
+    nbclient.NotebookClient(
+        notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}
+    ).execute()
+    found = map(float, notebook.cells[-1].outputs[0].text.split())
+    for name, value in zip(names, found, strict=True):
+        assert value < HEADLINES[path.stem][name], name
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_is_small_and_was_run_in_order(path):
+    nbformat = pytest.importorskip("nbformat")
+    cells = [c for c in nbformat.read(path, as_version=4).cells if c.source]
+    counts = [c.execution_count for c in cells if c.cell_type == "code"]
+    assert counts == list(range(1, len(counts) + 1))
+    assert path.stat().st_size < 600_000
