@@ -98,11 +98,11 @@ def estimate_error(
         if best[0] < ENOUGH:
             break
     left, size = best
-    rough = noise = 0.0
+    whole = System(problem, unknown, _many_points(problem, key))
+    rough = 0.0
     if not left < ENOUGH:
-        whole = System(problem, unknown, _many_points(problem, key))
-        parts = _rough_part(whole, args, observe, key, start)
-        rough, noise = map(float, jax.device_get(parts))
+        rough = float(_rough_part(whole, args, observe, key, start))
+    noise = float(_noise(whole, observe, key))
     estimate = math.hypot(size, min(left, 1.0) * rough, noise)
     if not math.isfinite(estimate):
         return Estimate(None, "The defect equation has no finite solution.")
@@ -323,23 +323,27 @@ def _rough_part(system: System, args: Any, observe: Any, key: jax.Array, cut: fl
     density = powers * lengths**dim
     total = jnp.maximum(jnp.sum(density), jnp.finfo(points.dtype).tiny)
     square = mean_square * jnp.sum(density / symbols) / total
-    values = jax.vmap(lambda x: look(u, x))(points)
-    scale = _norm(values, share)
-    return jnp.sqrt(square) / scale, _noise(system, look, points, values, key)
+    scale = _norm(jax.vmap(lambda x: look(u, x))(points), share)
+    return jnp.sqrt(square) / scale
 
 
-def _noise(system, look, points, values, key):
+@eqx.filter_jit
+def _noise(system: System, observe: Any, key: jax.Array):
     """The relative rounding of the values: their change when every parameter changes by
     half its last digit (measured with a larger change, and scaled down)."""
+    points, _ = _interior(system)
+    points = points[:512]
+    look = observed(observe)
     flat, unravel = jfu.ravel_pytree(system.params)
     eps = float(jnp.finfo(flat.dtype).eps)
     small = eps**0.5
     sign = jr.uniform(key, flat.shape, flat.dtype, -1, 1)
+    still = system.unknown(system.params)
     moved = system.unknown(unravel(flat * (1 + small * sign)))
+    values = jax.vmap(lambda x: look(still, x))(points)
     others = jax.vmap(lambda x: look(moved, x))(points)
-    return (
-        jnp.linalg.norm(others - values) / jnp.linalg.norm(values) * (0.5 * eps / small)
-    )
+    change = jnp.linalg.norm(others - values) / jnp.linalg.norm(values)
+    return change * (0.5 * eps / small)
 
 
 def _part(unknown, which):

@@ -357,6 +357,9 @@ class Loop:
             asked = self.settings.tolerance is not None
             self.result = RESULTS.stagnated if asked else RESULTS.converged
         last = self.records[-1] if self.records else None
+        if last is not None:
+            last = dataclasses.replace(last, error=self.estimate.error)
+            self.records[-1] = last
         params, rows = self.sizes
         device = next(iter(jax.devices()))
         stats = {

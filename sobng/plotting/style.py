@@ -53,8 +53,10 @@ def new_figure(size: tuple[float, float]) -> "Figure":
     from matplotlib.figure import Figure
 
     if "ipykernel" in sys.modules:
-        # Registers how notebooks show a figure.
-        import matplotlib.pyplot  # noqa: F401
+        import matplotlib.pyplot as plt
+
+        # Importing no longer does this: it tells the notebook how to show a figure.
+        plt.install_repl_displayhook()
 
     return Figure(figsize=size, layout="constrained")
 
