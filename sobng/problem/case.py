@@ -1,0 +1,89 @@
+"""A problem with what is needed to run and to judge it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import equinox as eqx
+
+from sobng.problem.energy import Energy
+from sobng.problem.problem import Problem
+
+
+class Case(eqx.Module):
+    """A problem with what is needed to run and to judge it; what a problem file gives.
+
+    !!! example
+
+        ```python
+        import sobng as sn
+
+        interval = sn.Interval(0.0, 1.0)
+        problem = sn.Problem(
+            sn.Condition(lambda u, x, args: sn.laplacian(u)(x) - 2.0, interval.interior,
+                         name="poisson"),
+            sn.Dirichlet(interval.boundary, lambda x: x[0] ** 2),
+        )
+        case = sn.Case("parabola", problem, None, reference=lambda x: x[0] ** 2)
+        ```
+    """
+
+    name: str = eqx.field(static=True)
+    problem: Any
+    field: Callable | None = eqx.field(static=True)
+    reference: Callable | None = eqx.field(static=True)
+    observe: Any = eqx.field(static=True)
+    solver: Any
+    options: dict[str, Any]
+    accuracy: float | None = eqx.field(static=True)
+    tags: tuple[str, ...] = eqx.field(static=True)
+    good_values: str = eqx.field(static=True)
+
+    def __init__(
+        self,
+        name: str,
+        problem: Any,
+        field: Any,
+        *,
+        reference: Callable | None = None,
+        observe: Any = None,
+        solver: Any = None,
+        options: Mapping[str, Any] | None = None,
+        accuracy: float | None = None,
+        tags: Sequence[str] = (),
+        good_values: str = "",
+    ):
+        """**Arguments:**
+
+        - `name`: the name in tables.
+        - `problem`: a [`sobng.Problem`][] or [`sobng.Energy`][].
+        - `field`: a function from a key to a field, or `None` to let sobng choose.
+        - `reference`: the exact or reference solution at one point.
+        - `observe`: what of the unknown the reference speaks of: `None` (all of it), a
+            component or components, a key of a dict, a function `observe(value)` of
+            the value, or `observe(u, x)`.
+        - `solver`: a solver, or `None` for the default.
+        - `options`: keywords for `solve`.
+        - `accuracy`: the relative L2 error that counts as success.
+        - `tags`, `good_values`: for people and for lists.
+
+        **Raises:** `ValueError` if an argument is of the wrong kind.
+        """
+        if not isinstance(problem, Problem | Energy):
+            raise ValueError(
+                f"Case '{name}' needs a `Problem` or an `Energy`. Got {problem!r}."
+            )
+        if field is not None and not callable(field):
+            raise ValueError(
+                f"The field of case '{name}' is a function from a key to a field, or "
+                f"`None`. Got {field!r}."
+            )
+        self.name = name
+        self.problem = problem
+        self.field = field
+        self.reference = reference
+        self.observe = observe
+        self.solver = solver
+        self.options = {} if options is None else dict(options)
+        self.accuracy = accuracy
+        self.tags = tuple(tags)
+        self.good_values = good_values

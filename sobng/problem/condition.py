@@ -1,0 +1,152 @@
+"""Conditions by a residual function of one point, and the data they carry."""
+
+import abc
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+
+from sobng.geometry.region import Region
+
+
+def check_region(region: Any, weight: float, name: str) -> None:
+    if not isinstance(region, Region):
+        raise ValueError(
+            f"Condition '{name}' needs a region, the interior or a boundary part of a "
+            f"domain. Got {region!r}. Write for instance `square.interior` or "
+            "`square.boundary`."
+        )
+    if not (isinstance(weight, int | float) and 0 < weight < float("inf")):
+        raise ValueError(
+            f"Condition '{name}' needs a positive, finite weight. Got {weight!r}. "
+            "Leave a condition out instead of weighting it with zero."
+        )
+
+
+class AbstractCondition(eqx.Module):
+    """Something that the unknown obeys at every point of a region.
+
+    A condition enters the loss as $\\tfrac12\\, w \\int |r|^2$: the integral (not the
+    mean) of its squared residual over its region, times its `weight`.
+    """
+
+    region: eqx.AbstractVar[Region]
+    name: eqx.AbstractVar[str]
+    weight: eqx.AbstractVar[float]
+
+    @abc.abstractmethod
+    def residual(self, u, x, args) -> Any:
+        """The residual at one point.
+
+        **Arguments:**
+
+        - `u`: the unknown: a callable of one point, or a dict of callables and arrays.
+        - `x`: a point, shape `(dim,)`.
+        - `args`: what the caller of `solve` passed as `args`.
+
+        **Returns:** a scalar or a vector that vanishes where the condition holds.
+        """
+
+
+class Condition(AbstractCondition):
+    """A condition stated by a residual function of one point.
+
+    !!! example
+
+        ```python
+        import sobng as sn
+
+        interval = sn.Interval(0.0, 1.0)
+
+
+        def equation(u, x, args):
+            return sn.laplacian(u)(x) + 1.0
+
+
+        sn.Condition(equation, interval.interior, name="poisson")
+        ```
+    """
+
+    function: Callable = eqx.field(static=True)
+    region: Region
+    name: str = eqx.field(static=True)
+    weight: float = eqx.field(static=True)
+
+    def __init__(
+        self,
+        residual: Any,
+        region: Any,
+        *,
+        name: str | None = None,
+        weight: float = 1.0,
+    ):
+        """**Arguments:**
+
+        - `residual`: a function `residual(u, x, args)` of one point `x`.
+        - `region`: where it holds.
+        - `name`: a name for logs and messages; the function's own name by default.
+        - `weight`: a positive factor of this condition's part of the loss.
+
+        **Raises:** `ValueError` if an argument is of the wrong kind.
+        """
+        if not callable(residual):
+            raise ValueError(
+                "`Condition` needs a function `residual(u, x, args)`. "
+                f"Got {residual!r}."
+            )
+        own: str = getattr(residual, "__name__", "condition")
+        self.name = own if name is None else name
+        check_region(region, weight, self.name)
+        self.function = residual
+        self.region = region
+        self.weight = weight
+
+    def residual(self, u, x, args):
+        return self.function(u, x, args)
+
+
+def takes_args(value: Any) -> bool:
+    """Whether a datum is a function of `(x, args)` rather than of `x` alone."""
+    if not callable(value):
+        return False
+    try:
+        parameters = inspect.signature(value).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    required = [
+        p
+        for p in parameters
+        if p.default is p.empty
+        and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+    ]
+    return len(required) == 2
+
+
+def evaluate(value: Any, x, args):
+    """A datum at a point: a number, an array, `value(x)` or `value(x, args)`."""
+    if takes_args(value):
+        return jnp.asarray(value(x, args), x.dtype)
+    if callable(value):
+        return jnp.asarray(value(x), x.dtype)
+    return jnp.asarray(value, x.dtype)
+
+
+def pick(of: str | None, component: int | Sequence[int] | None):
+    """A function from the unknown to the part of it that a datum speaks of."""
+
+    def pick(u):
+        v = u if of is None else u[of]
+        if component is None:
+            return v
+        index = component if isinstance(component, int) else jnp.asarray(component)
+        return lambda x: v(x)[index]
+
+    return pick
+
+
+def as_static(component):
+    if component is None or isinstance(component, int):
+        return component
+    return tuple(int(c) for c in component)
