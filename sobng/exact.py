@@ -19,6 +19,16 @@ from sobng.problem import Dirichlet, Energy, Problem, takes_args
 from sobng.typing import Point, Value
 
 
+LIFT_DEGREES = {1: (), 2: (14, 20, 26), 3: (12,)}
+"""By dimension, the degrees to which an insisted extension rises beyond the usual one.
+
+Extensions of a high degree are dear to differentiate, and on domains with corners a penalty
+is the more accurate by far, so only `exact=True` asks for them.
+"""
+
+LIFT_ROUNDING = 1e3
+"""Misfit of an extension, in units of the last place, that still counts as exact."""
+
 MAX_LIFTED_DIM = 3
 """Beyond this dimension data that are not constant are not extended from the boundary."""
 
@@ -120,10 +130,14 @@ def _lift(data: list[tuple[Dirichlet, Component]], dtype) -> tuple[Any, bool]:
             faces |= {face: zero for face in condition.region.faces}
         lower, upper = data[0][0].region.domain.bounds
         return BoxLift(lower.tolist(), upper.tolist(), faces, dtype=dtype), True
-    lift = PolynomialLift(
-        [(condition.region, value) for condition, value in data], dtype=dtype
-    )
-    return lift, lift.defect <= 1e3 * float(jnp.finfo(dtype).eps) * lift.size
+    pairs = [(condition.region, value) for condition, value in data]
+    reach = LIFT_ROUNDING * float(jnp.finfo(dtype).eps)
+    lift = PolynomialLift(pairs, dtype=dtype)
+    insisted = any(condition.exact for condition, _ in data)
+    for degree in LIFT_DEGREES.get(data[0][0].region.dim, ()) if insisted else ():
+        if lift.defect > reach * lift.size:
+            lift = PolynomialLift(pairs, degree=degree, dtype=dtype)
+    return lift, lift.defect <= reach * lift.size
 
 
 def _dtype(field: PyTree):

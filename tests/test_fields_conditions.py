@@ -8,6 +8,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 
+import sobng as sn
 from sobng import calculus, fields
 
 
@@ -179,3 +180,41 @@ def test_wrong_data_are_refused_with_advice(make, message):
     with pytest.raises(ValueError) as error:
         make()
     assert message in str(error.value)
+
+
+DISK = sn.Disk((0.0, 0.0), 1.0)
+DOMAINS = {
+    "box": sn.Box((0.0, -1.0), (2.0, 1.0)),
+    "disk": DISK,
+    "polygon": sn.Polygon([(0.0, 0.0), (2.0, 0.0), (1.0, 1.0)]),
+    "polygon with a re-entrant corner": sn.Polygon(
+        [(0.0, 0.0), (2.0, 0.0), (2.0, 1.0), (1.0, 1.0), (1.0, 2.0), (0.0, 2.0)]
+    ),
+    "disk with a hole": DISK - sn.Disk((0.2, 0.0), 0.3),
+}
+
+
+@pytest.mark.parametrize("name", DOMAINS)
+@pytest.mark.parametrize("insists", [False, True])
+def test_data_hold_exactly_on_every_domain(name, insists, getkey):
+    domain = DOMAINS[name]
+    polynomial = lambda x: x[0] ** 2 - 3 * x[0] * x[1] + 1
+    smooth = lambda x: jnp.exp(0.5 * x[0]) * jnp.sin(x[1])
+    data = smooth if insists else polynomial
+    wall = sn.Dirichlet(domain.boundary, data, exact=True if insists else None)
+    equation = sn.Condition(
+        lambda u, x, args: sn.laplacian(u)(x), domain.interior, name="equation"
+    )
+    field = sn.impose(sn.Problem(equation, wall), sn.MLP(2, key=getkey()))
+    assert field.satisfies == ("dirichlet on boundary",)
+    x, _ = domain.boundary.sample(50, key=getkey())
+    assert jnp.allclose(jax.vmap(field)(x), jax.vmap(data)(x), rtol=0, atol=1e-11)
+
+
+def test_rough_data_cannot_be_insisted_upon(getkey):
+    wall = sn.Dirichlet(DISK.boundary, lambda x: jnp.abs(x[1]), exact=True)
+    equation = sn.Condition(
+        lambda u, x, args: sn.laplacian(u)(x), DISK.interior, name="equation"
+    )
+    with pytest.raises(ValueError, match="no smooth extension"):
+        sn.impose(sn.Problem(equation, wall), sn.MLP(2, key=getkey()))
