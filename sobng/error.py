@@ -330,7 +330,8 @@ def _rough_part(system: System, args: Any, observe: Any, key: jax.Array, cut: fl
 @eqx.filter_jit
 def _noise(system: System, observe: Any, key: jax.Array):
     """The relative rounding of the values: their change when every parameter changes by
-    half its last digit (measured with a larger change, and scaled down)."""
+    half its last digit (measured with a larger change, and scaled down), and a unit in
+    their own last place."""
     points, _ = _interior(system)
     points = points[:512]
     look = observed(observe)
@@ -343,7 +344,7 @@ def _noise(system: System, observe: Any, key: jax.Array):
     values = jax.vmap(lambda x: look(still, x))(points)
     others = jax.vmap(lambda x: look(moved, x))(points)
     change = jnp.linalg.norm(others - values) / jnp.linalg.norm(values)
-    return change * (0.5 * eps / small)
+    return jnp.hypot(change * (0.5 * eps / small), jnp.asarray(eps, flat.dtype))
 
 
 def _part(unknown, which):
