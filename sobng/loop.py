@@ -18,7 +18,7 @@ from sobng.io.checkpoint import as_checkpoint
 from sobng.problem import Energy, Problem
 from sobng.records import Record
 from sobng.results import RESULTS
-from sobng.resume import Resumer, Saved
+from sobng.resume import Done, Resumer, Saved
 from sobng.solution import Solution
 from sobng.solvers.adaptor import adapt, init_solver, loss_of, run_steps
 from sobng.stages.stage import AbstractStage, Context
@@ -129,7 +129,8 @@ class Loop:
         self.records: list[Record] = []
         self.step = 0
         self.estimated = 0
-        self.done_stages: list[str] = []
+        self.done: dict[int, Done] = {}
+        self.score: float | None = None
         self.estimate = Estimate(None, "No estimate was made yet.")
         # Ours, but the members that it inherits are optimistix' to a type checker.
         self.result: Any = RESULTS.successful
@@ -146,10 +147,11 @@ class Loop:
         self.step = saved.step
         self.estimated = saved.estimated
         self.level = saved.level
+        self.score = saved.score
         self.training = self.points.training(saved.level)
         self.estimate = Estimate(saved.error, saved.reason)
         self.records = list(saved.records)
-        self.done_stages = list(saved.done_stages)
+        self.done = {done.number: done for done in saved.done}
         self.clock = Clock(saved.seconds, saved.compile_seconds)
 
     def run(self) -> Solution:
@@ -160,7 +162,8 @@ class Loop:
             for number, stage in enumerate(self.stages):
                 context = self._context(number)
                 if saved is not None and number < saved.stage:
-                    if stage.name in saved.done_stages:
+                    done = self.done.get(number)
+                    if done is not None and done.kept:
                         self.unknown = stage.prepare(context)
                     continue
                 resumed = saved is not None and number == saved.stage
@@ -178,6 +181,8 @@ class Loop:
         return self._solution()
 
     def _context(self, number: int) -> Context:
+        # A stage that resumes is to decide as it did when it was entered.
+        done = self.done.get(number)
         return Context(
             problem=self.problem,
             unknown=self.unknown,
@@ -187,7 +192,7 @@ class Loop:
             key=jax.random.fold_in(self.key, number),
             tolerance=self.tolerance,
             asked=self.settings.tolerance is not None,
-            error=self.estimate.error,
+            error=done.error if done else self.estimate.error,
             owned=self.owned,
             out_of_time=self._out_of_time,
         )
@@ -199,6 +204,7 @@ class Loop:
         context: Context,
         saved: Saved | None,
     ) -> None:
+        before = self.unknown
         self.unknown = stage.prepare(context)
         context = dataclasses.replace(context, unknown=self.unknown)
         if saved is None:
@@ -213,10 +219,10 @@ class Loop:
         marks: list[tuple[int, float]] = []
         begun = self.step
         if saved is None:
-            self.done_stages.append(stage.name)
+            self.done[number] = Done(number, stage.name, context.error)
         else:
-            like = (self.unknown, params, state, best)
-            self.unknown, params, state, best = self.resumer.arrays(like)
+            like = (before, self.unknown, params, state, best)
+            before, self.unknown, params, state, best = self.resumer.arrays(like)
             system, watch = self._systems(moves)
             best_loss, begun = saved.best_loss, saved.begun
             marks = list(saved.marks)
@@ -240,7 +246,8 @@ class Loop:
                     best_loss, marks = math.inf, []
                 if self.resumer.due(self.step):
                     now = self._saved(number, begun, best_loss, marks)
-                    self.resumer.write(now, (self.unknown, params, state, best))
+                    arrays = (before, self.unknown, params, state, best)
+                    self.resumer.write(now, arrays)
                 if bool(look.done):
                     break
                 if self._good_enough(steps, params, system.rest):
@@ -252,7 +259,20 @@ class Loop:
                 if steps == 1 and _stale(marks, stage.patience):
                     break
         finally:
-            self.unknown = combine(best, system.rest)
+            self._keep_better(number, before, system, watch, best)
+
+    def _keep_better(self, number, before, system, watch, best) -> None:
+        """Undoes a stage that made the held-out loss larger than the stage before it."""
+        self.unknown = combine(best, system.rest)
+        if isinstance(self.problem, Energy):
+            return
+        score = float(loss_of(watch, best, self.args))
+        if self.score is None or score <= self.score:
+            self.score = score
+        elif math.isfinite(self.score):
+            self.unknown = before
+            self.done[number] = dataclasses.replace(self.done[number], kept=False)
+            self.estimated = -1
 
     def _saved(self, number, begun, best_loss, marks) -> Saved:
         return Saved(
@@ -261,12 +281,13 @@ class Loop:
             estimated=self.estimated,
             begun=begun,
             level=self.level,
+            score=self.score,
             error=self.estimate.error,
             reason=self.estimate.reason,
             best_loss=best_loss,
             seconds=self.clock.seconds,
             compile_seconds=self.clock.compile_seconds,
-            done_stages=tuple(self.done_stages),
+            done=tuple(self.done.values()),
             marks=tuple(marks),
             records=tuple(self.records),
         )
@@ -373,7 +394,7 @@ class Loop:
             "held_out": None if last is None else last.held_out,
             "device": str(device.device_kind),
             "dtype": jnp.dtype(self.dtype).name,
-            "stages": tuple(self.done_stages),
+            "stages": tuple(done.name for done in self.done.values()),
         }
         return Solution(
             self.unknown,
@@ -403,6 +424,8 @@ class Loop:
 
 def _stale(marks: list[tuple[int, float]], patience: int) -> bool:
     """Whether the loss has not halved in the last `patience` steps."""
+    if not marks:
+        return False  # new points, no history
     step, loss = marks[-1]
     before = [value for at, value in marks if at <= step - patience]
     return bool(before) and loss > 0.5 * before[-1] - 1e-300 and before[-1] >= 0

@@ -14,6 +14,18 @@ from sobng.records import Record
 
 
 @dataclasses.dataclass(frozen=True)
+class Done:
+    """A stage that was entered."""
+
+    number: int
+    name: str
+    error: float | None
+    """The estimated error when it was entered."""
+    kept: bool = True
+    """Whether what it found was better than what was there."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Saved:
     """The plain data of a checkpoint; arrays come from `Resumer.arrays`."""
 
@@ -22,12 +34,13 @@ class Saved:
     estimated: int
     begun: int
     level: int
+    score: float | None
     error: float | None
     reason: str
     best_loss: float
     seconds: float
     compile_seconds: float
-    done_stages: tuple[str, ...]
+    done: tuple[Done, ...]
     marks: tuple[tuple[int, float], ...]
     records: tuple[Record, ...]
 
@@ -55,7 +68,7 @@ class Resumer:
                 read(checkpoint.path, None, self._fingerprint)
             values = dict(header["run"])
             values["marks"] = tuple((int(a), float(b)) for a, b in values["marks"])
-            values["done_stages"] = tuple(values["done_stages"])
+            values["done"] = tuple(Done(**d) for d in values["done"])
             values["records"] = tuple(Record(**r) for r in values["records"])
             self.saved = Saved(**values)
             self._last = self.saved.step

@@ -1,5 +1,6 @@
 """The first driver, as a user meets it."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +9,7 @@ import optimistix as optx
 import pytest
 
 import sobng as sn
+from sobng.stages.stage import AbstractStage
 
 
 INTERVAL = sn.Interval(0.0, 1.0)
@@ -166,3 +168,88 @@ def test_data_that_disagree_at_a_corner_are_refused():
     )
     with pytest.raises(ValueError, match="disagree"):
         sn.solve(problem, key=jax.random.key(0))
+
+
+FRONT = sn.Problem(
+    sn.Condition(
+        lambda u, x, args: -1e-3 * sn.partial(u, 0, 0)(x) + sn.partial(u, 0)(x) - 1.0,
+        sn.Interval(0.0, 1.0).interior,
+        name="transport",
+    ),
+    sn.Dirichlet(sn.Interval(0.0, 1.0).boundary, 0.0, name="ends"),
+)
+
+
+def test_features_that_fail_are_given_up_for_a_network_also_on_resuming(tmp_path):
+    stages = (
+        sn.LastLayer(bandwidth=False, max_steps=2),
+        sn.AllParameters(max_steps=6),
+    )
+
+    def run(**options):
+        return sn.solve(FRONT, stages=stages, key=jax.random.key(0), **options)
+
+    def stop(record):
+        if record.stage == "all-parameters" and record.step > 5:
+            raise RuntimeError("killed")
+
+    whole = run()
+    assert whole.stats["params"] == 2 * 30 + 31 * 30 + 31
+    checkpoint = sn.Checkpoint(tmp_path / "run.checkpoint", every=1)
+    with pytest.raises(RuntimeError, match="killed"):
+        run(checkpoint=checkpoint, callbacks=(stop,))
+    resumed = run(checkpoint=checkpoint)
+    x = jnp.linspace(0.0, 1.0, 7)[:, None]
+    assert np.array_equal(whole(x), resumed(x))
+
+
+class Vandal(AbstractStage):
+    """A stage that begins by spoiling the field."""
+
+    name: str = "vandal"
+    max_steps: int | None = 1
+    patience: int = 1
+
+    def wanted(self, context):
+        return True
+
+    def prepare(self, context):
+        return context.unknown
+
+    def begin(self, context):
+        return jax.tree.map(
+            lambda a: 3 * a if eqx.is_inexact_array(a) else a, context.unknown
+        )
+
+    def moves(self, context):
+        return None
+
+    def solver(self, context):
+        return sn.GaussNewton()
+
+
+def test_a_stage_that_makes_it_worse_is_undone():
+    field = sn.MLP(1, width=8, key=jax.random.key(0))
+    good = sn.AllParameters(max_steps=20)
+
+    def run(*stages):
+        return sn.solve(PROBLEM, field, stages=stages, key=jax.random.key(1))
+
+    x = jnp.linspace(0.0, 1.0, 7)[:, None]
+    spoilt = run(good, Vandal())
+    assert np.array_equal(run(good)(x), spoilt(x))
+    assert spoilt.stats["stages"] == ("all-parameters", "vandal")
+
+
+def test_a_run_that_over_fits_gets_more_points_and_goes_on():
+    field = sn.MLP(1, width=24, key=jax.random.key(0))
+    solution = sn.solve(
+        PROBLEM,
+        field,
+        stages=sn.strategy("all-parameters"),
+        collocation=6,
+        key=jax.random.key(1),
+        max_steps=60,
+    )
+    assert solution.stats["rows"] > 6
+    assert solution.stats["num_steps"] == 60

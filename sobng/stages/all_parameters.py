@@ -3,19 +3,33 @@
 from typing import Any
 
 import equinox as eqx
+import jax
+import jax.numpy as jnp
 
+from sobng.exact import impose
+from sobng.fields.algebra import entries, rebuild
+from sobng.fields.field import sizes_of
+from sobng.fields.mlp import MLP
 from sobng.problem import Energy
 from sobng.solvers.gauss_newton import GaussNewton
 from sobng.solvers.natural_gradient import NaturalGradient
-from sobng.stages.stage import AbstractStage
+from sobng.stages.features import ENOUGH, linear_size
+from sobng.stages.stage import AbstractStage, Context
 
 
 GOOD = 1e-6
 """The error of a linear stage that is not trained further."""
 
+POOR = 1e-2
+"""The error of a linear stage whose features are given up for a network."""
+
 
 class AllParameters(AbstractStage):
     """All parameters move, with Gauss-Newton or, for an energy, natural gradients.
+
+    Features that sobng chose for the last layer alone and that failed (fronts, layers)
+    are given up for a tanh network of two hidden layers first: many features move
+    slowly, and bend to a front badly.
 
     !!! example
 
@@ -49,7 +63,9 @@ class AllParameters(AbstractStage):
         return context.error is None or context.error > goal
 
     def prepare(self, context):
-        return context.unknown
+        poor = context.error is None or context.error > POOR
+        given_up = poor and context.owned and linear_size(context.unknown) >= ENOUGH
+        return _network(context) if given_up else context.unknown
 
     def begin(self, context):
         return context.unknown
@@ -62,3 +78,17 @@ class AllParameters(AbstractStage):
             return self.chosen
         energetic = isinstance(context.problem, Energy)
         return NaturalGradient() if energetic else GaussNewton()
+
+
+def _network(context: Context) -> Any:
+    """An unknown of the same kind whose fields are networks to be trained."""
+    dim = context.problem.dim
+    fields = dict(entries(context.unknown))
+    for i, (name, u) in enumerate(fields.items()):
+        if callable(u):
+            _, out = sizes_of("AllParameters", u, dim)
+            key = jax.random.fold_in(context.key, i)
+            fields[name] = MLP(
+                dim, out=out, width=30, depth=2, activation=jnp.tanh, key=key
+            )
+    return impose(context.problem, rebuild(context.unknown, fields))
