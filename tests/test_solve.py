@@ -9,6 +9,7 @@ import optimistix as optx
 import pytest
 
 import sobng as sn
+from sobng.solvers.adaptor import adapt, init_solver, run_steps
 from sobng.stages.stage import AbstractStage
 
 
@@ -253,3 +254,42 @@ def test_a_run_that_over_fits_gets_more_points_and_goes_on():
     )
     assert solution.stats["rows"] > 6
     assert solution.stats["num_steps"] == 60
+
+
+@pytest.mark.parametrize("metric", [None, sn.SobolevMetric(order=1)])
+@pytest.mark.parametrize(("width", "num"), [(100, 900), (300, 300)])
+def test_a_step_needs_no_more_memory_than_four_jacobians_and_factors(
+    metric, width, num
+):
+    field = sn.impose(PROBLEM, sn.MLP(1, width=width, key=jax.random.key(0)))
+    points = sn.discretise(PROBLEM, num, key=jax.random.key(1))
+    system = sn.System(PROBLEM, field, points)
+    solver, _ = adapt(sn.GaussNewton(metric=metric) if metric else sn.GaussNewton())
+    state = init_solver(solver, system, system.params, None)
+    step = run_steps.lower(solver, system, system.params, state, None, 1).compile()
+    used = step.compiled.memory_analysis().temp_size_in_bytes
+    # A first-order metric holds the value and the derivative at every point.
+    rows = system.rows(None) + (2 * num if metric else 0)
+    assert used <= 4 * rows * system.num_params * 8
+
+
+def test_several_seeds_are_trained_at_once_by_vmap():
+    points = sn.discretise(PROBLEM, 40, key=jax.random.key(1))
+
+    def run(key):
+        field = sn.impose(PROBLEM, sn.MLP(1, width=8, key=key))
+        system = sn.System(PROBLEM, field, points)
+        fit = optx.least_squares(
+            system.residual,
+            sn.GaussNewton().on(system),
+            system.params,
+            max_steps=3,
+            throw=False,
+        )
+        return system.loss(fit.value)
+
+    keys = jax.random.split(jax.random.key(0), 3)
+    together = jax.jit(jax.vmap(run))(keys)
+    apart = jnp.stack([run(key) for key in keys])
+    # Steps amplify the rounding, which differs in a batch; seeds differ by far more.
+    assert jnp.allclose(together, apart, rtol=1e-4)
