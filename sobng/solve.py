@@ -13,8 +13,9 @@ from sobng.checks import check_statement, check_unknown
 from sobng.collocation import PointPlan
 from sobng.exact import impose
 from sobng.fields.partition import linear_leaves, partition
-from sobng.loop import Loop, Settings
+from sobng.loop import Loop
 from sobng.problem import Energy, Problem
+from sobng.settings import Settings
 from sobng.solution import Solution
 from sobng.solvers.adjoint import attach
 from sobng.stages.all_parameters import AllParameters
