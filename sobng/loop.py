@@ -125,13 +125,15 @@ class Loop:
                     break
         except KeyboardInterrupt:
             self.result = RESULTS.interrupted
+            if self.estimated != self.step:
+                self.estimate = Estimate(None, "The run was interrupted before one.")
         finally:
             self.clock.stop()
         return self._solution()
 
     def _context(self, number: int) -> Context:
         # A stage that resumes is to decide as it did when it was entered.
-        done = self.done.get(number)
+        entered = self.done.get(number)
         return Context(
             problem=self.problem,
             unknown=self.unknown,
@@ -141,8 +143,9 @@ class Loop:
             key=jax.random.fold_in(self.key, number),
             tolerance=self.tolerance,
             asked=self.settings.tolerance is not None,
-            error=done.error if done else self.estimate.error,
+            error=entered.error if entered else self.estimate.error,
             owned=self.owned,
+            done=tuple(d.name for d in self.done.values() if d.number < number),
             out_of_time=self._out_of_time,
         )
 
@@ -153,7 +156,11 @@ class Loop:
         context: Context,
         saved: Saved | None,
     ) -> None:
-        before = self.unknown
+        before, estimate = self.unknown, self.estimate
+        if saved is None:
+            self.done[number] = Done(
+                number, stage.name, estimate.error, estimate.reason, self.sizes
+            )
         self.unknown = stage.prepare(context)
         context = dataclasses.replace(context, unknown=self.unknown)
         if saved is None:
@@ -167,9 +174,7 @@ class Loop:
         best, best_loss = params, math.inf
         marks: list[tuple[int, float]] = []
         begun = self.step
-        if saved is None:
-            self.done[number] = Done(number, stage.name, context.error)
-        else:
+        if saved is not None:
             like = (before, self.unknown, params, state, best)
             before, self.unknown, params, state, best = self.resumer.arrays(like)
             system, watch = self._systems(moves)
@@ -219,9 +224,11 @@ class Loop:
         if self.score is None or score <= self.score:
             self.score = score
         elif math.isfinite(self.score):
+            done = self.done[number]
             self.unknown = before
-            self.done[number] = dataclasses.replace(self.done[number], kept=False)
-            self.estimated = -1
+            self.sizes = done.sizes
+            self.done[number] = dataclasses.replace(done, kept=False)
+            self.estimate, self.estimated = Estimate(done.error, done.reason), self.step
 
     def _saved(self, number, begun, best_loss, marks) -> Saved:
         return Saved(

@@ -20,7 +20,10 @@ class Done:
     number: int
     name: str
     error: float | None
-    """The estimated error when it was entered."""
+    reason: str
+    """The estimate when it was entered."""
+    sizes: tuple[int, int]
+    """Parameters and rows of the stage before it."""
     kept: bool = True
     """Whether what it found was better than what was there."""
 
@@ -68,7 +71,9 @@ class Resumer:
                 read(checkpoint.path, None, self._fingerprint)
             values = dict(header["run"])
             values["marks"] = tuple((int(a), float(b)) for a, b in values["marks"])
-            values["done"] = tuple(Done(**d) for d in values["done"])
+            # JSON knows no tuples.
+            done = [{**d, "sizes": tuple(d["sizes"])} for d in values["done"]]
+            values["done"] = tuple(Done(**d) for d in done)
             values["records"] = tuple(Record(**r) for r in values["records"])
             self.saved = Saved(**values)
             self._last = self.saved.step

@@ -16,6 +16,19 @@ from sobng.stages.stage import AbstractStage
 INTERVAL = sn.Interval(0.0, 1.0)
 
 
+def killed_and_resumed(run, path, *, every, when):
+    """A run with a checkpoint that is killed at a record, and started again."""
+
+    def stop(record):
+        if when(record):
+            raise RuntimeError("killed")
+
+    checkpoint = sn.Checkpoint(path / "run.checkpoint", every=every)
+    with pytest.raises(RuntimeError, match="killed"):
+        run(checkpoint=checkpoint, callbacks=(stop,))
+    return run(checkpoint=checkpoint)
+
+
 def exact(x):
     return jnp.sin(jnp.pi * x[0])
 
@@ -61,17 +74,11 @@ def test_a_killed_run_ends_bit_for_bit_where_the_whole_one_ends(tmp_path):
     def run(**options):
         field = sn.MLP(1, width=6, key=jax.random.key(0))
         stages = sn.strategy("all-parameters")
-        return sn.solve(PROBLEM, field, stages=stages, key=jax.random.key(1), **options)
+        key = jax.random.key(1)
+        return sn.solve(PROBLEM, field, stages=stages, key=key, max_steps=25, **options)
 
-    def stop(record):
-        if record.step == 17:
-            raise RuntimeError("killed")
-
-    whole = run(max_steps=25)
-    checkpoint = sn.Checkpoint(tmp_path / "run.checkpoint", every=5)
-    with pytest.raises(RuntimeError, match="killed"):
-        run(max_steps=25, checkpoint=checkpoint, callbacks=(stop,))
-    resumed = run(max_steps=25, checkpoint=checkpoint)
+    whole = run()
+    resumed = killed_and_resumed(run, tmp_path, every=5, when=lambda r: r.step == 17)
     ours, theirs = jax.tree.leaves(whole.field), jax.tree.leaves(resumed.field)
     for a, b in zip(ours, theirs, strict=True):
         if isinstance(a, jax.Array):
@@ -91,16 +98,10 @@ def test_a_run_killed_in_a_correction_resumes(tmp_path):
             PROBLEM, stages=stages, key=jax.random.key(3), tolerance=3e-15, **options
         )
 
-    def stop(record):
-        if record.stage == "correction" and record.step > 3:
-            raise RuntimeError("killed")
-
+    correcting = lambda r: r.stage == "correction" and r.step > 3
     whole = run()
     assert whole.stats["stages"][:2] == ("last-layer", "correction")
-    checkpoint = sn.Checkpoint(tmp_path / "run.checkpoint", every=1)
-    with pytest.raises(RuntimeError, match="killed"):
-        run(checkpoint=checkpoint, callbacks=(stop,))
-    resumed = run(checkpoint=checkpoint)
+    resumed = killed_and_resumed(run, tmp_path, every=1, when=correcting)
     x = jnp.linspace(0.0, 1.0, 7)[:, None]
     assert np.array_equal(whole(x), resumed(x))
     assert whole.error == resumed.error
@@ -173,7 +174,7 @@ def test_data_that_disagree_at_a_corner_are_refused():
 
 FRONT = sn.Problem(
     sn.Condition(
-        lambda u, x, args: -1e-3 * sn.partial(u, 0, 0)(x) + sn.partial(u, 0)(x) - 1.0,
+        lambda u, x, args: -1e-2 * sn.partial(u, 0, 0)(x) + sn.partial(u, 0)(x) - 1.0,
         sn.Interval(0.0, 1.0).interior,
         name="transport",
     ),
@@ -184,24 +185,33 @@ FRONT = sn.Problem(
 def test_features_that_fail_are_given_up_for_a_network_also_on_resuming(tmp_path):
     stages = (
         sn.LastLayer(bandwidth=False, max_steps=2),
-        sn.AllParameters(max_steps=6),
+        sn.AllParameters(max_steps=30),
     )
 
     def run(**options):
         return sn.solve(FRONT, stages=stages, key=jax.random.key(0), **options)
 
-    def stop(record):
-        if record.stage == "all-parameters" and record.step > 5:
-            raise RuntimeError("killed")
-
+    # Without a choice of bandwidth these features miss the layer altogether.
+    training = lambda r: r.stage == "all-parameters" and r.step > 20
     whole = run()
-    assert whole.stats["params"] == 2 * 30 + 31 * 30 + 31
-    checkpoint = sn.Checkpoint(tmp_path / "run.checkpoint", every=1)
-    with pytest.raises(RuntimeError, match="killed"):
-        run(checkpoint=checkpoint, callbacks=(stop,))
-    resumed = run(checkpoint=checkpoint)
+    assert whole.stats["params"] == 2 * 15 + 16 * 15 + 16
+    resumed = killed_and_resumed(run, tmp_path, every=1, when=training)
     x = jnp.linspace(0.0, 1.0, 7)[:, None]
     assert np.array_equal(whole(x), resumed(x))
+
+
+def test_a_network_that_was_chosen_to_be_trained_is_never_given_up():
+    def equations(u, x, args):
+        return sn.partial(u, 0, 0)(x) + jnp.array([1.0, 2.0, 3.0], x.dtype)
+
+    problem = sn.Problem(
+        sn.Condition(equations, INTERVAL.interior, name="equations"),
+        sn.Dirichlet(INTERVAL.boundary, 0.0),
+        out=3,
+    )
+    stages = sn.strategy("all-parameters")
+    solution = sn.solve(problem, stages=stages, key=jax.random.key(0), max_steps=2)
+    assert solution.stats["params"] == 2 * 64 + 3 * 65
 
 
 class Vandal(AbstractStage):
@@ -238,7 +248,10 @@ def test_a_stage_that_makes_it_worse_is_undone():
 
     x = jnp.linspace(0.0, 1.0, 7)[:, None]
     spoilt = run(good, Vandal())
-    assert np.array_equal(run(good)(x), spoilt(x))
+    alone = run(good)
+    assert np.array_equal(alone(x), spoilt(x))
+    assert spoilt.error == alone.error
+    assert spoilt.stats["params"] == alone.stats["params"]
     assert spoilt.stats["stages"] == ("all-parameters", "vandal")
 
 

@@ -129,6 +129,9 @@ def test_an_interrupted_run_returns_the_best_field():
     solution = sn.solve(problem, field, key=jr.key(1), callbacks=(stop,))
     assert "interrupted" in solution.message
     assert solution.stats["loss"] < solution.history["loss"][0]
+    # No estimate was made of this field, and one of another would mislead.
+    assert solution.error is None
+    assert "interrupted" in solution.error_reason
 
 
 SHARDED = """

@@ -1,13 +1,18 @@
 """The stage in which only the leaves move that act linearly on the field."""
 
 import equinox as eqx
+import jax
 
 from sobng.fields.partition import linear_leaves
 from sobng.problem import Energy
 from sobng.solvers.natural_gradient import NaturalGradient
 from sobng.stages.bandwidth import best_bandwidth, blanked, undamped
-from sobng.stages.features import ENOUGH, linear_size, start_bandwidth
+from sobng.stages.features import start_bandwidth
 from sobng.stages.stage import AbstractStage
+
+
+ENOUGH = 128
+"""Fewer features than this are better trained than chosen."""
 
 
 class LastLayer(AbstractStage):
@@ -44,8 +49,12 @@ class LastLayer(AbstractStage):
         self.patience = 2
 
     def wanted(self, context):
+        if context.problem.dim > 3:
+            return False
+        moving, _ = eqx.partition(context.unknown, linear_leaves(context.unknown))
+        size = sum(leaf.size for leaf in jax.tree.leaves(moving))
         # Few features end at an ill-conditioned optimum from which nothing moves on.
-        return context.problem.dim <= 3 and linear_size(context.unknown) >= ENOUGH
+        return size >= ENOUGH
 
     def prepare(self, context):
         return context.unknown

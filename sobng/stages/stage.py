@@ -30,6 +30,8 @@ class Context(eqx.Module):
     error: float | None
     owned: bool
     """Whether sobng chose the field, and so may enlarge it."""
+    done: tuple[str, ...] = eqx.field(static=True)
+    """The names of the stages that were entered before."""
     out_of_time: Callable[[], bool] = eqx.field(static=True)
     """Whether the time limit is over; asked by a `begin` that tries several things."""
 
