@@ -59,10 +59,18 @@ from sobng.geometry import (
     Union as Union,
 )
 from sobng.io.checkpoint import Checkpoint as Checkpoint
+from sobng.linalg.dense import Dense as Dense
+from sobng.linalg.factorisation import AbstractFactorisation as AbstractFactorisation
+from sobng.linalg.krylov import Krylov as Krylov
 from sobng.metrics.energy import EnergyMetric as EnergyMetric
 from sobng.metrics.euclidean import EuclideanMetric as EuclideanMetric
+from sobng.metrics.fisher_rao import FisherRaoMetric as FisherRaoMetric
+from sobng.metrics.gram import AbstractGram as AbstractGram
+from sobng.metrics.local import LocalMetric as LocalMetric
 from sobng.metrics.metric import AbstractMetric as AbstractMetric
+from sobng.metrics.product import ProductMetric as ProductMetric
 from sobng.metrics.sobolev import SobolevMetric as SobolevMetric
+from sobng.metrics.wasserstein import WassersteinMetric as WassersteinMetric
 from sobng.plotting import (
     plot_comparison as plot_comparison,
     plot_convergence as plot_convergence,

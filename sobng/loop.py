@@ -20,7 +20,7 @@ from sobng.results import RESULTS
 from sobng.resume import Done, Resumer, Saved
 from sobng.settings import Settings
 from sobng.solution import Solution
-from sobng.solvers.adaptor import adapt, init_solver, loss_of, run_steps
+from sobng.solvers.adaptor import adapt, bind, init_solver, loss_of, run_steps
 from sobng.stages.stage import AbstractStage, Context
 from sobng.system import System
 
@@ -169,8 +169,8 @@ class Loop:
         solver, steps = adapt(stage.solver(context))
         moves = stage.moves(context)
         system, watch = self._systems(moves)
-        params = system.params
-        state = init_solver(solver, system, params, self.args)
+        params, bound = system.params, bind(solver, system)
+        state = init_solver(bound, system, params, self.args)
         best, best_loss = params, math.inf
         marks: list[tuple[int, float]] = []
         begun = self.step
@@ -178,12 +178,13 @@ class Loop:
             like = (before, self.unknown, params, state, best)
             before, self.unknown, params, state, best = self.resumer.arrays(like)
             system, watch = self._systems(moves)
+            bound = bind(solver, system)
             best_loss, begun = saved.best_loss, saved.begun
             marks = list(saved.marks)
         try:
             while True:
                 params, state, look = run_steps(
-                    solver, system, params, state, self.args, steps
+                    bound, system, params, state, self.args, steps
                 )
                 look = jax.device_get(look)
                 self.step += steps
@@ -196,7 +197,8 @@ class Loop:
                 marks.append((self.step, loss))
                 if self._look(stage, watch, params, look, loss):
                     system, watch = self._refine(moves, params)
-                    state = init_solver(solver, system, params, self.args)
+                    bound = bind(solver, system)
+                    state = init_solver(bound, system, params, self.args)
                     best_loss, marks = math.inf, []
                 if self.resumer.due(self.step):
                     now = self._saved(number, begun, best_loss, marks)
@@ -268,6 +270,7 @@ class Loop:
         held_out = float(loss_of(watch, params, self.args))
         limit = self.settings.time_limit
         seconds = self.clock.seconds
+        missed = float(look.projection_error)
         record = Record(
             stage=stage.name,
             step=self.step,
@@ -278,6 +281,7 @@ class Loop:
             seconds_left=None if limit is None else max(0.0, limit - seconds),
             damping=float(look.damping),
             accepted=bool(look.accepted),
+            projection_error=None if math.isnan(missed) else missed,
         )
         self.records.append(record)
         for callback in self.settings.callbacks:
@@ -367,7 +371,7 @@ class Loop:
             values = [getattr(r, name) for r in self.records]
             return np.asarray([math.nan if v is None else v for v in values])
 
-        names = ("step", "seconds", "loss", "held_out", "error")
+        names = ("step", "seconds", "loss", "held_out", "error", "projection_error")
         history = {name: column(name) for name in names}
         history["stage"] = np.asarray([r.stage for r in self.records])
         return history

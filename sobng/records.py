@@ -12,7 +12,10 @@ class Record:
 
     `loss` and `held_out` are half the integral of the squared residual, on the points
     of the training and on points never used in it; `error` is the latest estimate of
-    the relative L2 error or `None`. Seconds exclude compilation.
+    the relative L2 error or `None`. Seconds exclude compilation. `projection_error` is the
+    part of the residual that no motion of the parameters takes away to first order, `None`
+    where the solver does not know it: near one, more steps help little and a wider network
+    may.
     """
 
     stage: str
@@ -24,6 +27,7 @@ class Record:
     seconds_left: float | None
     damping: float
     accepted: bool
+    projection_error: float | None
 
 
 class TextProgress:

@@ -25,6 +25,7 @@ class Spectrum(eqx.Module):
     basis: Float[Array, "params rank"]
     curvature: Float[Array, " rank"]
     slope: Float[Array, " rank"]
+    gradient: Float[Array, " params"]
     remainder: Float[Array, " params"] | None = None
     """The part of the gradient outside the basis, where the model has no curvature."""
 
@@ -51,6 +52,13 @@ class Spectrum(eqx.Module):
         if self.remainder is not None:
             decrease = decrease + jnp.sum(self.remainder**2) / damping
         return decrease
+
+    def explained(self) -> Float[Array, ""]:
+        """The squared norm of the projection of the residual onto the range of its
+        Jacobian: twice what the undamped model would take off the loss."""
+        tiny = self.gradient.size * jnp.finfo(self.slope.dtype).eps
+        seen = self.curvature > tiny**2 * jnp.max(self.curvature)
+        return jnp.sum(jnp.where(seen, self.slope**2 / self.curvature, 0))
 
     def correction(
         self, gradient: Float[Array, " params"], damping: Damping
@@ -111,7 +119,7 @@ def least_squares_spectrum(
     if triangle is not None:
         basis = jax.scipy.linalg.solve_triangular(triangle, basis)
     slope = singular * matmul(left.T, target)
-    return Spectrum(basis, singular**2, slope)
+    return Spectrum(basis, singular**2, slope, matmul(jacobian.T, residual))
 
 
 def quadratic_spectrum(
@@ -123,9 +131,10 @@ def quadratic_spectrum(
         core = jnp.linalg.qr(factor, mode="r")
         _, singular, right = jnp.linalg.svd(core, full_matrices=False)
         basis = right.T
-        return Spectrum(basis, singular**2, matmul(basis.T, gradient))
+        return Spectrum(basis, singular**2, matmul(basis.T, gradient), gradient)
     frame, core = jnp.linalg.qr(factor.T)
     _, singular, right = jnp.linalg.svd(core.T, full_matrices=False)
     basis = matmul(frame, right.T)
     slope = matmul(basis.T, gradient)
-    return Spectrum(basis, singular**2, slope, gradient - matmul(basis, slope))
+    rest = gradient - matmul(basis, slope)
+    return Spectrum(basis, singular**2, slope, gradient, rest)

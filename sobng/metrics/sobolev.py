@@ -2,27 +2,27 @@
 
 import itertools
 import math
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import equinox as eqx
 import jax
-import jax.flatten_util as jfu
 import jax.numpy as jnp
+import numpy as np
 
 from sobng.calculus import partial
-from sobng.fields.algebra import entries
-from sobng.metrics.metric import AbstractMetric
-from sobng.problem import Energy
-from sobng.system import chunked
-from sobng.typing import PointFunction
+from sobng.collocation import default_sampler
+from sobng.metrics.gram import Pullback, Total
+from sobng.metrics.metric import AbstractMetric, fields, interior
 
 
-def _multi_indices(order: int, dim: int):
-    """Each derivative up to an order once, as a tuple of axes, with its weight.
+def multi_indices(order: int, dim: int, *, homogeneous: bool = False):
+    r"""Each derivative up to an order once, as a tuple of axes, with its weight.
 
-    The weights $c_\\alpha = s! / (\\alpha!\\,(s - |\\alpha|)!)$ make the sum the norm with
-    symbol $(1 + |\\xi|^2)^s$.
+    The weights $c_\alpha = s! / (\alpha!\,(s - |\alpha|)!)$ make the sum the norm with
+    symbol $(1 + |\xi|^2)^s$, and its top order alone the one with $|\xi|^{2s}$.
     """
-    for degree in range(order + 1):
+    for degree in range(order if homogeneous else 0, order + 1):
         for axes in itertools.combinations_with_replacement(range(dim), degree):
             counts = [axes.count(axis) for axis in set(axes)]
             weight = math.factorial(order) / math.factorial(order - degree)
@@ -32,9 +32,10 @@ def _multi_indices(order: int, dim: int):
 class SobolevMetric(AbstractMetric):
     r"""The metric of the Sobolev space $H^s(\Omega)$ of integer order $s$.
 
-    In the directions $v, w$ of the parameters
+    In the directions $v, w$ of the parameters, with a density $\rho$ and length scales
+    $\ell$ (both one by default),
 
-    $$G(v, w) = \sum_{|\alpha| \le s} c_\alpha \int_\Omega
+    $$G(v, w) = \sum_{|\alpha| \le s} c_\alpha\, \ell^{2\alpha} \int_\Omega \rho\,
         \partial^\alpha (Du\,v)\; \partial^\alpha (Du\,w),
         \qquad c_\alpha = \frac{s!}{\alpha!\,(s - |\alpha|)!},$$
 
@@ -48,6 +49,8 @@ class SobolevMetric(AbstractMetric):
         import sobng as sn
 
         sn.GaussNewton(metric=sn.SobolevMetric(order=1))
+        # In space-time (t, x): second order in x, none in t.
+        sn.SobolevMetric(order=2, scale=(0.0, 1.0))
         ```
 
     ??? cite "Reference"
@@ -57,57 +60,164 @@ class SobolevMetric(AbstractMetric):
     """
 
     order: int = eqx.field(static=True)
+    weights: Callable | None = eqx.field(static=True)
+    homogeneous: bool = eqx.field(static=True)
+    scale: float | tuple[float, ...] = eqx.field(static=True)
+    boundary: bool = eqx.field(static=True)
 
-    def __init__(self, order: int = 1):
-        """**Arguments:**
+    def __init__(
+        self,
+        order: int = 1,
+        *,
+        weights: Callable | None = None,
+        homogeneous: bool = False,
+        scale: int | float | Sequence[int | float] = 1.0,
+        boundary: bool = False,
+    ):
+        r"""**Arguments:**
 
         - `order`: how many derivatives the norm sees, at least 0.
+        - `weights`: a positive density `weights(x)` at one point.
+        - `homogeneous`: derivatives of the top order only (a semi-norm).
+        - `scale`: the length $\ell$ of which a derivative counts as much as a value; one
+            for all axes, or one for each. Zero leaves an axis out.
+        - `boundary`: add the terms on the boundary that make it, in one dimension, the norm
+            of the minimal extension to the whole line, which is what
+            [`sobng.KernelMetric`][] tends to. In more dimensions the same terms in normal
+            derivatives, integrated over the boundary.
 
-        **Raises:** `ValueError` if the order is not a non-negative integer.
+        **Raises:** `ValueError` if an argument is of the wrong kind.
         """
         if not (isinstance(order, int) and order >= 0):
             raise ValueError(
                 "`SobolevMetric` by quadrature needs an integer order of at least 0. "
                 f"Got {order!r}."
             )
-        self.order = order
-
-    def factor(self, system, params, args):
-        del args
-        flat, unravel = jfu.ravel_pytree(params)
-        terms = list(_multi_indices(self.order, system.problem.dim))
-
-        def jet(flat, x, weight):
-            unknown = system.unknown(unravel(flat))
-            parts = entries(unknown).values()
-            functions: list[PointFunction] = [u for u in parts if callable(u)]
-            values = [
-                jnp.sqrt(c * weight) * jnp.ravel(partial(u, *axes)(x) if axes else u(x))
-                for u in functions
-                for axes, c in terms
-            ]
-            return jnp.concatenate(values)
-
-        def rows(points, weights):
-            blocks = chunked(
-                lambda x, w: jax.jacrev(jet)(flat, x, w), system.chunk, points, weights
-            )
-            return blocks.reshape(-1, flat.size)
-
-        return rows(*interior(system))
-
-
-def interior(system):
-    """The points and weights of the system's interior."""
-    if isinstance(system.problem, Energy):
-        name = ""
-    else:
-        inside = [c.name for c in system.problem.conditions if not c.region.is_boundary]
-        if not inside:
+        scales = (scale,) if isinstance(scale, int | float) else tuple(scale)
+        if not scales or not all(0 <= s < float("inf") for s in scales):
             raise ValueError(
-                "A metric on the domain needs a condition on its interior, whose points "
-                "it shares. This problem has conditions on the boundary only; use "
-                "`sobng.EuclideanMetric()`."
+                f"`scale` is a length, or one for each axis, of at least 0. Got {scale!r}."
             )
-        name = inside[0]
-    return system.collocation.points[name], system.collocation.weights[name]
+        if weights is not None and not callable(weights):
+            raise ValueError(f"`weights` is a function of one point. Got {weights!r}.")
+        if boundary and (homogeneous or weights is not None or len(scales) > 1):
+            raise ValueError(
+                "The boundary terms are those of the full norm with one scale and no "
+                "density. Leave out `boundary`, or `homogeneous`, `weights` and scales "
+                "for single axes."
+            )
+        self.order = order
+        self.weights = weights
+        self.homogeneous = homogeneous
+        self.scale = float(scale) if isinstance(scale, int | float) else scales
+        self.boundary = boundary
+
+    def on(self, system, entry=None):
+        dim = system.problem.dim
+        scales = self.scale if isinstance(self.scale, tuple) else (self.scale,) * dim
+        if len(scales) != dim:
+            raise ValueError(
+                f"`SobolevMetric` has {len(scales)} scales, and a point has {dim} "
+                "coordinates. Give one scale, or one for each coordinate."
+            )
+        terms = []
+        for axes, weight in multi_indices(
+            self.order, dim, homogeneous=self.homogeneous
+        ):
+            root = math.sqrt(weight) * math.prod(scales[axis] for axis in axes)
+            if root > 0:
+                terms.append((axes, root))
+        jet = _Jet(tuple(terms), self.weights)
+        inside = Pullback(system, jet, *interior(system), entry=entry)
+        if not (self.boundary and self.order):
+            return inside
+        region = system.problem.domain.boundary
+        sampler = default_sampler(region, inside.points.shape[0])
+        points, weights = sampler(region, jax.random.key(0))
+        dtype = inside.points.dtype
+        trace = _Trace(region.normal, _extension(self.order, scales[0]))
+        outside = Pullback(
+            system,
+            trace,
+            jnp.asarray(points, dtype),
+            jnp.asarray(weights, dtype),
+            entry=entry,
+        )
+        return Total((inside, outside), (1.0, 1.0))
+
+
+class _Jet(eqx.Module):
+    """The scaled derivatives of all fields at a point, in one vector."""
+
+    terms: tuple[tuple[tuple[int, ...], float], ...] = eqx.field(static=True)
+    density: Callable | None = eqx.field(static=True)
+
+    def __call__(self, unknown, x, args):
+        del args
+        values = [
+            root * jnp.ravel(partial(u, *axes)(x) if axes else u(x))
+            for u in fields(unknown)
+            for axes, root in self.terms
+        ]
+        values = jnp.concatenate(values)
+        return values if self.density is None else jnp.sqrt(self.density(x)) * values
+
+
+class _Trace(eqx.Module):
+    """A linear form of the normal derivatives of all fields at a boundary point."""
+
+    normal: Callable
+    form: tuple[tuple[float, ...], ...] = eqx.field(static=True)
+
+    def __call__(self, unknown, x, args):
+        del args
+        normal = self.normal(x)
+        values = []
+        for u in fields(unknown):
+            derivatives = [u(x)]
+            along: Any = u
+            for _ in self.form[1:]:
+                along = _Along(along, normal)
+                derivatives.append(along(x))
+            stacked = jnp.stack([jnp.ravel(d) for d in derivatives])
+            values.append(jnp.ravel(jnp.asarray(self.form, x.dtype) @ stacked))
+        return jnp.concatenate(values)
+
+
+class _Along(eqx.Module):
+    """The derivative of a function in a fixed direction."""
+
+    function: Callable
+    direction: Any
+
+    def __call__(self, x):
+        return jax.jvp(self.function, (x,), (self.direction,))[1]
+
+
+def _extension(order: int, scale: float) -> tuple[tuple[float, ...], ...]:
+    r"""The factor `E` with $|E j|^2$ the least $H^s(0, \infty)$ norm of a function whose
+    first `order` derivatives at zero are `j`.
+
+    That function is $e^{-x/\ell}$ times a polynomial of degree below the order.
+    """
+    monomials = np.arange(order)
+    factorial = np.array([math.factorial(k) for k in range(2 * order)], dtype=float)
+
+    def differentiate(rows):
+        # (x^k e^-x)' = (k x^(k-1) - x^k) e^-x, on rows of coefficients.
+        lower = np.zeros_like(rows)
+        lower[:, :-1] = rows[:, 1:] * monomials[1:]
+        return lower - rows
+
+    moments = factorial[np.add.outer(monomials, monomials)]
+    moments = moments / 2.0 ** (np.add.outer(monomials, monomials) + 1)
+    rows, gram, jets = np.eye(order), np.zeros((order, order)), []
+    for degree in range(order + 1):
+        gram += math.comb(order, degree) * rows @ moments @ rows.T
+        if degree < order:
+            jets.append(rows[:, 0])
+        rows = differentiate(rows)
+    # Derivatives scale with the inverse of the length.
+    inverse = np.linalg.inv(np.stack(jets)) * scale**monomials
+    form = scale * inverse.T @ gram @ inverse
+    return tuple(tuple(map(float, row)) for row in np.linalg.cholesky(form).T)
