@@ -59,6 +59,12 @@ from sobng.geometry import (
     Union as Union,
 )
 from sobng.io.checkpoint import Checkpoint as Checkpoint
+from sobng.kernels import (
+    AbstractKernel as AbstractKernel,
+    FunctionKernel as FunctionKernel,
+    GaussianKernel as GaussianKernel,
+    SobolevKernel as SobolevKernel,
+)
 from sobng.linalg.dense import Dense as Dense
 from sobng.linalg.factorisation import AbstractFactorisation as AbstractFactorisation
 from sobng.linalg.krylov import Krylov as Krylov
