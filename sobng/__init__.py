@@ -72,8 +72,10 @@ from sobng.metrics.energy import EnergyMetric as EnergyMetric
 from sobng.metrics.euclidean import EuclideanMetric as EuclideanMetric
 from sobng.metrics.fisher_rao import FisherRaoMetric as FisherRaoMetric
 from sobng.metrics.gram import AbstractGram as AbstractGram
+from sobng.metrics.kernel import KernelMetric as KernelMetric
 from sobng.metrics.local import LocalMetric as LocalMetric
 from sobng.metrics.metric import AbstractMetric as AbstractMetric
+from sobng.metrics.pde_kernel import PDEKernelMetric as PDEKernelMetric
 from sobng.metrics.product import ProductMetric as ProductMetric
 from sobng.metrics.sobolev import SobolevMetric as SobolevMetric
 from sobng.metrics.wasserstein import WassersteinMetric as WassersteinMetric

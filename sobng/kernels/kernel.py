@@ -67,17 +67,17 @@ class AbstractKernel(eqx.Module):
         - `points`: shape `(n, dim)`, for the rows.
         - `others`: shape `(m, dim)`, for the columns; the same points by default.
         """
-        return pairwise(self, points, points if others is None else others)
+        return pairwise(self, points, points if others is None else others, ENTRIES)
 
 
 @eqx.filter_jit
-def pairwise(function, first, second):
-    """A function at all pairs of entries, `[n, m, ...]`, some rows at a time.
+def pairwise(function, first, second, entries):
+    """A function at all pairs of points, `[n, m, ...]`, about `entries` at a time.
 
     Distances are differences of coordinates: the product form |x|^2 - 2 x.y + |y|^2
     is faster, but leaves no digits of a distance between near points.
     """
-    rows = max(1, ENTRIES // max(1, second.shape[0]))
+    rows = max(1, entries // max(1, second.shape[0]))
     row = lambda x: jax.vmap(lambda y: function(x, y))(second)
     if first.shape[0] <= rows:
         return jax.vmap(row)(first)
@@ -97,7 +97,7 @@ def median_distance(points: Points) -> Scalar:
             "The length scale of a kernel is the median distance of the points, and "
             f"there are fewer than two. Got shape `{points.shape}`. Pass a `scale`."
         )
-    distances = jnp.sqrt(pairwise(squared_distance, points, points))
+    distances = jnp.sqrt(pairwise(squared_distance, points, points, ENTRIES))
     return jnp.median(distances[jnp.triu_indices(num, 1)])
 
 
