@@ -9,6 +9,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float
 
+from sobng.fields.partition import combine
 from sobng.metrics.gram import measured
 from sobng.metrics.metric import fields
 from sobng.system import System
@@ -29,7 +30,12 @@ def check_smooth(
     direction, along a diagonal of the points; rougher higher derivatives are not, and
     nothing is where the arrays are not known yet.
     """
-    along = _along_diagonal(system, points, entry)
+    if isinstance(points, jax.core.Tracer):
+        return
+    host = np.asarray(points)
+    lower, upper = np.min(host, axis=0), np.max(host, axis=0)
+    line = lower + np.linspace(0, 1, NUM, dtype=host.dtype)[:, None] * (upper - lower)
+    along = _motion(system.params, system.rest, jnp.asarray(line), entry)
     if isinstance(along, jax.core.Tracer):
         return
     values = np.asarray(along)
@@ -53,18 +59,16 @@ def check_smooth(
 
 
 @eqx.filter_jit
-def _along_diagonal(system, points, entry) -> Float[Array, "n entries"]:
-    flat, unravel = jfu.ravel_pytree(system.params)
+def _motion(params, rest, points, entry) -> Float[Array, "n entries"]:
+    """The derivative of the fields in the parameters, in one random direction."""
+    flat, unravel = jfu.ravel_pytree(params)
     direction = jr.normal(jr.key(0), flat.shape, flat.dtype)
-    lower, upper = jnp.min(points, axis=0), jnp.max(points, axis=0)
-    part = jnp.linspace(0, 1, NUM, dtype=points.dtype)
-    line = lower[None] + part[:, None] * (upper - lower)[None]
 
     def values(flat, x):
-        unknown = measured(system.unknown(unravel(flat)), entry)
+        unknown = measured(combine(unravel(flat), rest), entry)
         return jnp.concatenate([jnp.ravel(u(x)) for u in fields(unknown)])
 
     def motion(x):
         return jax.jvp(lambda f: values(f, x), (flat,), (direction,))[1]
 
-    return jax.vmap(motion)(line)
+    return jax.vmap(motion)(points)
