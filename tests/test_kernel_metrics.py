@@ -408,6 +408,21 @@ def test_elu_will_do_where_the_space_has_kinks():
     assert on_values(sn.SobolevKernel(1), line(0.0, 1.0, 9), jax.nn.elu) is not None
 
 
+def test_resampled_points_will_do_inside_jit(getkey):
+    system = values_on(SQUARE, network(2, width=4), jr.uniform(getkey(), (40, 2)))
+    metric = sn.KernelMetric(sn.SobolevKernel(2.5))
+
+    @jax.jit
+    def factor(points):
+        weights = system.collocation.weights
+        moved = system.with_points(sn.Collocation({"value": points}, weights))
+        return metric.on(moved).factor(moved.params)
+
+    points = system.collocation.points["value"]
+    outside = factor_of(metric.on(system), system.params)
+    assert jnp.allclose(factor(points), outside, rtol=1e-9, atol=1e-10)
+
+
 def test_kernel_metrics_keep_float32(getkey):
     points = jr.uniform(getkey(), (20, 2), jnp.float32)
     field = sn.MLP(2, width=4, key=getkey(), dtype=jnp.float32)

@@ -34,10 +34,12 @@ class KernelMetric(AbstractMetric):
     whole functions and grows to it as points are added; quadrature weights do not enter.
     With [`sobng.SobolevKernel`][] it is an $H^s$ metric for every real $s > d/2$ that
     needs no derivatives of the field: use it for fractional orders, for high orders,
-    where derivatives of a deep field cost more than the factor, and on scattered points
-    without good weights. For small integer orders [`sobng.SobolevMetric`][] costs less
-    and converges faster. The norm is that of the least extension to the whole space,
-    $H^s(\Omega)$ with boundary terms.
+    where derivatives of a deep field cost more than a triangular solve, and on scattered
+    points without good weights. For integer orders on a quadrature rule
+    [`sobng.SobolevMetric`][] has the smaller error. The norm is that of the least
+    extension to the whole space, $H^s(\Omega)$ with boundary terms, and the error falls
+    with the square of the points' distance for $s = 1$, with the distance for $s = 2$
+    (where the points stop at the boundary, in one dimension).
 
     $K$ is factorised once for each set of points. `on(system).transform.nugget` tells the
     part of the diagonal that rounding made necessary: mostly 0, at most 1e-8 in float64
