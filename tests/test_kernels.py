@@ -63,17 +63,15 @@ ORDERS = [1e-6, 0.3, 0.4999999, 0.5, 1, 1.5, 2.7, 12.25, 30]
 
 @pytest.mark.parametrize("order", ORDERS)
 def test_every_real_order_agrees_with_the_bessel_functions_of_scipy(order):
-    def value(t):
-        return bessel_potential(order, t)
-
-    functions = [value, jax.grad(value), jax.grad(jax.grad(value))]
+    value = lambda t: bessel_potential(order, t)
+    slope = jax.grad(value)
+    jet = jax.jit(jax.vmap(lambda t: (value(t), slope(t), jax.grad(slope)(t))))
     r = np.concatenate([np.geomspace(1e-8, 600, 150), [2 - 1e-9, 2, 2 + 1e-9]])
     # Of the argument's own rounding, which 600 magnifies to 1e-13, both see the same.
     t = r**2
     r = np.sqrt(t)
     at_zero = 2.0 ** (order - 1) * math.gamma(order)
-    for k, function in enumerate(functions):
-        found = jax.vmap(jax.jit(function))(t)
+    for k, found in enumerate(jet(t)):
         with np.errstate(over="ignore"):
             bessel = scipy.special.kve(order - k, r) * np.exp(-r)
             exact = (-0.5) ** k / at_zero * r ** (order - k) * bessel
@@ -122,9 +120,9 @@ def test_derivatives_of_matern_five_halves_are_the_closed_forms(dim):
     np.testing.assert_allclose(found, peak * square, rtol=1e-12)
 
 
-@pytest.mark.parametrize("kernel", [sn.SobolevKernel(3.7, 0.5), sn.GaussianKernel(0.5)])
-def test_forward_and_reverse_derivatives_agree_at_coincident_points(kernel):
+def test_forward_and_reverse_derivatives_agree_at_coincident_points():
     x = jnp.array([0.3, -0.1])
+    kernel = sn.SobolevKernel(3.7, 0.5)
     assert kernel.smoothness(2) >= 4
     tensors = []
     for modes in [(jax.jacfwd, jax.jacrev), (jax.jacrev, jax.jacfwd)]:
@@ -184,7 +182,7 @@ def test_a_large_matrix_is_computed_some_rows_at_a_time(getkey, monkeypatch):
     import sobng.kernels.kernel as module
 
     points = jr.uniform(getkey(), (50, 2))
-    kernel = sn.SobolevKernel(2.0, 0.4)
+    kernel = sn.SobolevKernel(2.5, 0.4)
     whole = kernel.matrix(points)
     monkeypatch.setattr(module, "ENTRIES", 350)
     jax.clear_caches()

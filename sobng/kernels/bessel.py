@@ -36,6 +36,10 @@ def bessel_potential(order: float | int, t: Float[Array, ""]) -> Float[Array, ""
     return _scaled(float(order - steps), steps, t)
 
 
+def _at_zero(order: float) -> float:
+    return 2 ** (order - 1) * math.gamma(order)
+
+
 def _growth(order: float) -> float:
     """The scale of one order over that of the order below it.
 
@@ -44,7 +48,7 @@ def _growth(order: float) -> float:
     """
     if order > 1:
         return 2 * (order - 1)
-    return 2 ** (order - 1) * math.gamma(order) if order > 0 else 1.0
+    return _at_zero(order) if order > 0 else 1.0
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
@@ -53,7 +57,7 @@ def _scaled(fraction, steps, t):
     zero = t <= 0
     t = jnp.where(zero, 1.0, t)
     if order < 0:
-        value = t**order * _upward(-fraction, -steps, t) * _scale(-order)
+        value = t**order * _upward(-fraction, -steps, t) * _at_zero(-order)
         return jnp.where(zero, 0.0, value)
     return jnp.where(zero, 1.0 if order > 0 else 0.0, _upward(fraction, steps, t))
 
@@ -65,10 +69,6 @@ def _scaled_jvp(fraction, steps, primals, tangents):
         _scaled(fraction, steps, *primals),
         slope * _scaled(fraction, steps - 1, *primals) * tangents[0],
     )
-
-
-def _scale(order: float) -> float:
-    return 2 ** (order - 1) * math.gamma(order)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))  # traced once for all derivatives
@@ -83,8 +83,8 @@ def _upward(fraction, steps, t):
         near = _near(fraction, jnp.minimum(t, 4.0))
         far = _far(fraction, jnp.maximum(r, 2.0))
         below, value = (jnp.where(t < 4, a, b) for a, b in zip(near, far, strict=True))
-    below = below / (_scale(fraction) if fraction > 0 else 1.0)
-    value = value / _scale(fraction + 1)
+    below = below / (_at_zero(fraction) if fraction > 0 else 1.0)
+    value = value / _at_zero(fraction + 1)
     if steps == 0:
         return below
     for order in (fraction + k for k in range(1, steps)):
