@@ -105,7 +105,9 @@ def test_the_gram_matrix_tends_to_that_of_h1_with_its_boundary_terms():
     nodes, weights = np.polynomial.legendre.leggauss(60)
     points = {"value": jnp.asarray(nodes + 1)[:, None] / 2}
     exact = values_on(network(), points["value"])
-    exact = exact.with_points(sn.Collocation(points, {"value": jnp.asarray(weights) / 2}))
+    exact = exact.with_points(
+        sn.Collocation(points, {"value": jnp.asarray(weights) / 2})
+    )
     limit = gram_of(sn.SobolevMetric(1, boundary=True), exact)
     metric = sn.KernelMetric(sn.SobolevKernel(1, scale=1.0))
     grams = [
@@ -354,6 +356,7 @@ def test_a_nugget_is_added_only_where_rounding_demands_it_and_is_bounded():
         assert jnp.all(jnp.isfinite(factor_of(gram, system.params)))
     assert nuggets[sn.SobolevKernel] == 0.0
     assert 0.0 < nuggets[sn.GaussianKernel] <= 1e-8
+    assert sn.KernelMetric(kernel, nugget=1e-3).on(system).transform.nugget == 1e-3
     # What is no kernel at all is not mended.
     whitening = whiten(jnp.array([[1.0, 2.0], [2.0, 1.0]]))
     assert whitening.nugget == 1e-8
@@ -374,6 +377,7 @@ def on_residuals(kernel, entry=None):
     [
         (lambda: sn.KernelMetric(2.0), "needs a kernel"),
         (lambda: sn.PDEKernelMetric(sn.GaussianKernel(), max_points=0), "at least 1"),
+        (lambda: sn.KernelMetric(sn.GaussianKernel(), nugget=-1.0), "at least 0"),
         (lambda: on_values(sn.SobolevKernel(1), jnp.eye(2)), "above 1 only"),
         (lambda: on_values(sn.SobolevKernel(2), jnp.ones((3, 2))), "1 are distinct"),
         (

@@ -31,16 +31,18 @@ class Whitening(eqx.Module):
 
 
 @eqx.filter_jit
-def whiten(matrix: Float[Array, "n n"]) -> Whitening:
+def whiten(matrix: Float[Array, "n n"], nugget: float = 0.0) -> Whitening:
     r"""Factorises a kernel matrix once, for any number of right-hand sides.
 
-    The nugget is zero if every pivot is above its own rounding error, $n \epsilon$ of the
-    diagonal entry, and else the first of $n \epsilon, 10 n \epsilon, \ldots$ with which it
-    is; never above `NUGGETS` (where the factor may still fail, and is not a number).
+    The nugget is the given one if every pivot is then above its own rounding error,
+    $n \epsilon$ of the diagonal entry, and else the first of $n \epsilon, 10 n \epsilon,
+    \ldots$ with which it is; never raised above `NUGGETS` (where the factor may still
+    fail, and is not a number).
 
     **Arguments:**
 
     - `matrix`: symmetric, with a positive diagonal; positive definite up to rounding.
+    - `nugget`: the least part of the diagonal that is added to it.
     """
     diagonal = jnp.diagonal(matrix)
     noise = matrix.shape[0] * float(jnp.finfo(matrix.dtype).eps)
@@ -63,9 +65,9 @@ def whiten(matrix: Float[Array, "n n"]) -> Whitening:
         nugget, _ = state
         return factorise(jnp.clip(10 * nugget, min(noise, bound), bound))
 
-    zero = jnp.zeros((), matrix.dtype)
-    nugget, triangle = jax.lax.while_loop(unstable, more, factorise(zero))
-    return Whitening(triangle, nugget)
+    first = factorise(jnp.asarray(nugget, matrix.dtype))
+    added, triangle = jax.lax.while_loop(unstable, more, first)
+    return Whitening(triangle, added)
 
 
 def check_regular(whitening: Whitening, name: str) -> None:

@@ -53,8 +53,8 @@ def check_smooth(
         if order >= least and coarse > rounding and fine > share * coarse:
             raise ValueError(
                 f"`{name}` measures functions without {fault}, and the derivative of this "
-                f"field in its parameters has {fault}. Use a smooth activation, for "
-                "instance `jnp.tanh` instead of a ReLU, or a metric of lower order."
+                f"field in its parameters has {fault}. Use smooth activations (`jnp.tanh` "
+                "instead of a ReLU) and smooth factors, or a metric of lower order."
             )
 
 
