@@ -55,6 +55,8 @@ METRICS = {
     "energy": sn.EnergyMetric(),
     "fisher-rao": sn.FisherRaoMetric(),
     "wasserstein": sn.WassersteinMetric(),
+    "kronecker": sn.KroneckerMetric(),
+    "kronecker, kernel": sn.KroneckerMetric(lambda x, y: jnp.exp(-jnp.sum(abs(x - y)))),
     "own": sn.LocalMetric(slope_and_value),
     "sum": 2 * sn.SobolevMetric(1) + sn.EuclideanMetric(),
 }

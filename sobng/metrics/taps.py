@@ -6,7 +6,6 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from sobng.metrics.layers import find_layers, replace_layers
@@ -61,19 +60,20 @@ def _blank(leaf: Any) -> Any:
     """Zeros like an array, known even where the array is traced."""
     if not eqx.is_array(leaf) or jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         return leaf
-    return np.zeros(leaf.shape, leaf.dtype)
+    with jax.ensure_compile_time_eval():
+        return jnp.zeros(leaf.shape, leaf.dtype)
 
 
 def _slots(
     model: PyTree, names: list[str], value: Callable, x: Array
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+) -> dict[str, tuple[Array, Array]]:
     """Zeros in the shape of each layer's input and output, for one sample.
 
     **Raises:** `ValueError` if a layer is not used exactly once.
     """
     slots = {}
 
-    def total(counts, model):
+    def total(counts, model, x):
         def watched(name):
             def watch(x, apply):
                 y = apply(_tap(x, jnp.zeros_like(x), counts[name].astype(x.dtype)))
@@ -83,14 +83,14 @@ def _slots(
             return watch
 
         tapped = _tapped(model, {name: watched(name) for name in names})
-        return jnp.sum(value(tapped, _blank(x)))
+        return jnp.sum(value(tapped, x))
 
     # The uses do not depend on any number, so they are known while tracing: on zeros,
     # of whose arithmetic the compiler keeps nothing but the counts.
     with jax.ensure_compile_time_eval():
-        blank = jax.tree.map(_blank, model)
+        blank = jax.tree.map(_blank, (model, x))
         counts = {name: jnp.zeros(()) for name in names}
-        uses = jax.jit(jax.grad(lambda counts: total(counts, blank)))(counts)
+        uses = jax.jit(jax.grad(lambda counts: total(counts, *blank)))(counts)
     for name, count in jax.device_get(uses).items():
         if count != 1:
             raise ValueError(
@@ -125,7 +125,7 @@ def capture(
 
     **Raises:** `ValueError` if a layer is not used exactly once.
     """
-    slots = jax.tree.map(jnp.asarray, _slots(model, names, value, inputs[0]))
+    slots = _slots(model, names, value, inputs[0])
 
     def watched(slot):
         before, after = slot
