@@ -120,8 +120,11 @@ def test_a_model_of_one_layer_has_its_exact_gram_matrix(getkey, kernel):
 
 
 def test_factors_are_sums_over_pairs_of_samples(getkey):
-    model = Convolutional(getkey())
-    inputs = make_inputs(getkey(), 2, 6, 6)
+    conv = eqx.nn.Conv1d(2, 4, 3, groups=2, key=getkey())
+    dense = eqx.nn.Linear(12, 2, key=getkey())
+    parts = [conv, eqx.nn.Lambda(jnp.tanh), eqx.nn.Lambda(jnp.ravel), dense]
+    model = eqx.nn.Sequential(parts)
+    inputs = make_inputs(getkey(), 2, 5)
     each = jax.jit(jax.vmap(lambda x: rows_of(model, x[None])))(inputs)
     weights = weights_of(inputs)
     for name, rows in rows_of(model, inputs, matern).items():

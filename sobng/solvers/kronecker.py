@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from sobng.metrics.kronecker import KroneckerMetric
 from sobng.metrics.layers import find_layers, Layer, replace_layers
+from sobng.typing import Number
 
 
 if TYPE_CHECKING:
@@ -34,10 +35,10 @@ class _KroneckerState(eqx.Module):
 
 def kronecker(
     metric: KroneckerMetric | None = None,
-    learning_rate: float | Callable | None = None,
+    learning_rate: Number | Callable | None = None,
     *,
-    damping: float = 1e-2,
-    radius: float | None = 0.3,
+    damping: Number = 1e-2,
+    radius: Number | None = 0.3,
     decay: float = 0.95,
     measure_every: int = 10,
     refresh_every: int = 100,
@@ -100,8 +101,8 @@ def kronecker(
         $d^T \nabla \ell$ of the damped metric; longer ones are shortened. `None` for none.
     - `decay`: of the running averages, which are corrected for their start.
     - `measure_every`: steps between two measurements of the factors.
-    - `refresh_every`: steps between two eigendecompositions; before the first
-        `refresh_every` steps are over, every measurement is followed by one.
+    - `refresh_every`: steps between two eigendecompositions, which at first are made
+        whenever the number of measurements has doubled.
     - `probes`: random output vectors, shared by all samples, in a measurement.
     - `seed`: for the probes.
 
@@ -149,15 +150,17 @@ def kronecker(
         layers = find_layers(updates)
         step = state.count
         fresh = step % measure_every == 0
-        refresh = (step % refresh_every == 0) | (fresh & (step < refresh_every))
+        num = step // measure_every
+        # At first, when every measurement counts, after each doubling of their number.
+        early = (step < refresh_every) & (num & (num - 1) == 0)
+        refresh = fresh & (early | (step % refresh_every == 0))
 
         def measure(averages):
             draw = functools.partial(_probes, jr.fold_in(state.key, step), probes)
             rows = metric.rows(model, layers, inputs, draw)
             new = {name: found.grams() for name, found in rows.items()}
             # A mean of all measurements with decaying weights, right from the first.
-            num = (step // measure_every + 1).astype(float)
-            rate = (1 - decay) / (1 - decay**num)
+            rate = (1 - decay) / (1 - decay ** (num + 1).astype(float))
             mix = lambda old, new: old + rate.astype(old.dtype) * (new - old)
             return jax.tree.map(mix, averages, new)
 
@@ -192,7 +195,9 @@ def _check(damping, radius, decay, measure_every, refresh_every, probes):
             "`refresh_every` is a multiple of `measure_every`: between two measurements "
             f"there is nothing new. Got {refresh_every} and {measure_every}."
         )
-    if not (damping > 0 and 0 <= decay < 1 and (radius is None or radius > 0)):
+    # Numbers that are traced, in a sweep or by `optax.inject_hyperparams`, pass.
+    known = [a for a in (damping, radius) if isinstance(a, int | float)]
+    if not (all(a > 0 for a in known) and 0 <= decay < 1):
         raise ValueError(
             "`kronecker` needs a positive damping and radius and a decay in [0, 1). Got "
             f"damping={damping}, radius={radius}, decay={decay}."
