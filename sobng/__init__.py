@@ -73,6 +73,10 @@ from sobng.metrics.euclidean import EuclideanMetric as EuclideanMetric
 from sobng.metrics.fisher_rao import FisherRaoMetric as FisherRaoMetric
 from sobng.metrics.gram import AbstractGram as AbstractGram
 from sobng.metrics.kernel import KernelMetric as KernelMetric
+from sobng.metrics.kronecker import (
+    categorical as categorical,
+    KroneckerMetric as KroneckerMetric,
+)
 from sobng.metrics.local import LocalMetric as LocalMetric
 from sobng.metrics.metric import AbstractMetric as AbstractMetric
 from sobng.metrics.pde_kernel import PDEKernelMetric as PDEKernelMetric
@@ -105,6 +109,7 @@ from sobng.solution import load as load, Solution as Solution
 from sobng.solve import solve as solve
 from sobng.solvers.adjoint import MinimumNormAdjoint as MinimumNormAdjoint
 from sobng.solvers.gauss_newton import GaussNewton as GaussNewton
+from sobng.solvers.kronecker import kronecker as kronecker
 from sobng.solvers.natural_gradient import NaturalGradient as NaturalGradient
 from sobng.stages.all_parameters import AllParameters as AllParameters
 from sobng.stages.correction import Correction as Correction

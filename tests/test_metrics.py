@@ -57,6 +57,8 @@ METRICS = {
     "wasserstein": sn.WassersteinMetric(),
     "kernel": sn.KernelMetric(sn.SobolevKernel(1.7)),
     "residual kernel": sn.PDEKernelMetric(sn.SobolevKernel(3)),
+    "kronecker": sn.KroneckerMetric(),
+    "kronecker, kernel": sn.KroneckerMetric(lambda x, y: jnp.exp(-jnp.sum(abs(x - y)))),
     "own": sn.LocalMetric(slope_and_value),
     "sum": 2 * sn.SobolevMetric(1) + sn.EuclideanMetric(),
 }
