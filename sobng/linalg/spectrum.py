@@ -5,6 +5,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from sobng.linalg.triangular import solve_triangular
+
 
 Damping = float | Float[Array, ""]
 
@@ -88,7 +90,7 @@ def _whitener(factor, relative):
 
 def _solve_right(matrix, triangle):
     """`matrix @ inv(triangle)` for an upper triangle."""
-    return jax.scipy.linalg.solve_triangular(triangle, matrix.T, trans="T").T
+    return solve_triangular(triangle.T, matrix.T, lower=True).T
 
 
 def least_squares_spectrum(
@@ -126,7 +128,7 @@ def least_squares_spectrum(
         target = residual
         basis = matmul(frame, right.T)
     if triangle is not None:
-        basis = jax.scipy.linalg.solve_triangular(triangle, basis)
+        basis = solve_triangular(triangle, basis)
     slope = singular * matmul(left.T, target)
     return Spectrum(basis, singular**2, slope, matmul(jacobian.T, residual))
 

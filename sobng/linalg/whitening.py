@@ -6,6 +6,8 @@ import jax.core
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from sobng.linalg.triangular import solve_triangular
+
 
 NUGGETS = {8: 1e-8, 4: 1e-2}
 """The largest nugget, as a part of the diagonal, by the bytes of a number."""
@@ -26,7 +28,7 @@ class Whitening(eqx.Module):
     ) -> Float[Array, "n ..."]:
         del values  # of the map whose tangents are the rows: the matrix knows none
         flat = rows.reshape(rows.shape[0], -1)
-        solved = jax.scipy.linalg.solve_triangular(self.triangle, flat, lower=True)
+        solved = solve_triangular(self.triangle, flat, lower=True)
         return solved.reshape(rows.shape)
 
 
