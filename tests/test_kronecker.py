@@ -172,6 +172,17 @@ def test_a_shared_probe_sees_pairs_of_samples_and_independent_ones_do_not(getkey
     assert away(gram[0], scaled) < 0.03
 
 
+def test_a_sobolev_kernel_of_images_takes_the_median_distance(getkey):
+    model = eqx.nn.Linear(784, 2, key=getkey())
+    inputs = make_inputs(getkey(), 784)
+    found = rows_of(model, inputs, sn.SobolevKernel(393.5))[""].grams()
+    distances = jnp.linalg.norm(inputs[:, None] - inputs[None], axis=2)
+    median = jnp.median(distances[jnp.triu_indices(BATCH, 1)])
+    scaled = lambda x, y: matern(x / median, y / median)
+    exact = rows_of(model, inputs, scaled)[""].grams()
+    assert close(found, exact, rtol=1e-6, atol=1e-9)
+
+
 def test_a_kernel_narrower_than_all_distances_changes_nothing(getkey):
     model = sn.MLP(3, width=4, key=getkey())
     inputs = make_inputs(getkey(), 3)

@@ -62,6 +62,7 @@ def kronecker_rows(
         return a * jnp.sqrt(weights).reshape(-1, *[1] * (a.ndim - 1))
 
     def whiten(a):
+        assert lower is not None
         rows = jsl.solve_triangular(lower, a.reshape(len(a), -1), lower=True)
         return rows.reshape(a.shape)
 
@@ -100,9 +101,9 @@ def cholesky_of_kernel(
     matrix = jax.vmap(lambda x: jax.vmap(lambda y: kernel(x, y))(points))(points)
     matrix = matrix.astype(points.dtype)
     matrix = matrix / jnp.mean(jnp.diagonal(matrix))
-    if nugget is None:
-        nugget = float(jnp.finfo(matrix.dtype).eps) ** 0.5
-    matrix = matrix + nugget * jnp.eye(len(points), dtype=matrix.dtype)
+    default = float(jnp.finfo(matrix.dtype).eps) ** 0.5
+    shift = default if nugget is None else nugget
+    matrix = matrix + shift * jnp.eye(len(points), dtype=matrix.dtype)
     lower = jnp.linalg.cholesky(matrix)
     return eqx.error_if(
         lower,

@@ -9,6 +9,7 @@ import jax.flatten_util as jfu
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
+from sobng.kernels import AbstractKernel
 from sobng.metrics.factors import cholesky_of_kernel, kronecker_rows, KroneckerRows
 from sobng.metrics.gram import AbstractGram, measured
 from sobng.metrics.layers import find_layers, Layer
@@ -73,16 +74,11 @@ class KroneckerMetric(AbstractMetric):
     !!! example
 
         ```python
-        import jax.numpy as jnp
         import sobng as sn
 
-
-        def matern(x, y):
-            r = jnp.sqrt(jnp.sum((x - y) ** 2) + 1e-12) / 5.0
-            return (1 + r) * jnp.exp(-r)
-
-
-        sn.KroneckerMetric(matern, output=sn.categorical)
+        pixels = 64
+        kernel = sn.SobolevKernel(order=(pixels + 1) / 2 + 1)
+        sn.KroneckerMetric(kernel, output=sn.categorical)
         ```
 
     ??? cite "Reference"
@@ -175,8 +171,9 @@ class KroneckerMetric(AbstractMetric):
     def _lower(self, points):
         if self.kernel is None:
             return None
-        fitted = getattr(self.kernel, "fitted", None)
-        kernel = self.kernel if fitted is None else fitted(points)
+        kernel = self.kernel
+        if isinstance(kernel, AbstractKernel):
+            kernel = kernel.fitted(points).unscaled
         return cholesky_of_kernel(kernel, points, self.nugget)
 
 
