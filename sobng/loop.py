@@ -23,6 +23,7 @@ from sobng.solution import Solution
 from sobng.solvers.adaptor import adapt, bind, init_solver, loss_of, run_steps
 from sobng.stages.stage import AbstractStage, Context
 from sobng.system import System
+from sobng.tangent.missed import residual_left
 
 
 MAX_LEVEL = 2
@@ -30,6 +31,10 @@ MAX_LEVEL = 2
 
 FIRST_ESTIMATE = 25
 """Steps before the error is first estimated; then after as many again, and so on."""
+
+MAX_PROJECTED = 500
+"""Parameters beyond which the projection error would cost more than a solver's steps, and
+is left to solvers that know it."""
 
 OVERFIT = 30.0
 """Held-out over training loss (both integrals) above which points are added."""
@@ -195,7 +200,8 @@ class Loop:
                 if loss < best_loss:
                     best, best_loss = params, loss
                 marks.append((self.step, loss))
-                if self._look(stage, watch, params, look, loss):
+                missed = self._missed(stage, system, params, look)
+                if self._look(stage, watch, params, look, loss, missed):
                     system, watch = self._refine(moves, params)
                     bound = bind(solver, system)
                     state = init_solver(bound, system, params, self.args)
@@ -265,12 +271,26 @@ class Loop:
         self.unknown = combine(params, system.rest)
         return self._systems(moves)
 
-    def _look(self, stage, watch, params, look, loss) -> bool:
+    def _missed(self, stage, system, params, look) -> float | None:
+        """The projection error; where the solver does not know it, of the last step whose
+        number was a power of two, or of the first look of a stage."""
+        known = float(look.projection_error)
+        if not math.isnan(known):
+            return known
+        if isinstance(self.problem, Energy) or system.num_params > MAX_PROJECTED:
+            return None
+        last = self.records[-1] if self.records else None
+        if last is not None and last.stage == stage.name:
+            if last.step.bit_length() == self.step.bit_length():
+                return last.projection_error
+        missed = float(residual_left(system, self.args, params))
+        return missed if math.isfinite(missed) else None
+
+    def _look(self, stage, watch, params, look, loss, missed) -> bool:
         """Records one look; whether the run over-fits and may be given more points."""
         held_out = float(loss_of(watch, params, self.args))
         limit = self.settings.time_limit
         seconds = self.clock.seconds
-        missed = float(look.projection_error)
         record = Record(
             stage=stage.name,
             step=self.step,
@@ -281,7 +301,7 @@ class Loop:
             seconds_left=None if limit is None else max(0.0, limit - seconds),
             damping=float(look.damping),
             accepted=bool(look.accepted),
-            projection_error=None if math.isnan(missed) else missed,
+            projection_error=missed,
         )
         self.records.append(record)
         for callback in self.settings.callbacks:
