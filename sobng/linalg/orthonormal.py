@@ -38,11 +38,12 @@ def orthonormal(
     """
     scale = lengths(factor) if scale is None else scale
     rows, params = factor.shape
-    frame, core = None, factor / scale
+    frame, core = None, factor / scale[None]
     if rows > params:
         frame, core = jnp.linalg.qr(core)
     left, singular, right = jnp.linalg.svd(core, full_matrices=False)
     frame = left if frame is None else matmul(frame, left)
     kept = singular > cut * math.sqrt(params)
     inverse = jnp.where(kept, 1 / jnp.where(kept, singular, 1), 0)
-    return frame * kept, right.T * inverse / scale[:, None]
+    frame = jnp.where(kept[None], frame, 0)
+    return frame, right.T * inverse[None] / scale[:, None]

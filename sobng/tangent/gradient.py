@@ -28,7 +28,7 @@ class FunctionalGradient(eqx.Module):
 
 
 def functional_gradient(
-    kernel: Callable, points: Points, cotangents: Float[Array, "n ..."]
+    kernel: Callable, points: Points, cotangents: Float[Array, "m ..."]
 ) -> FunctionalGradient:
     r"""The gradient of a pointwise loss in the space of a reproducing kernel.
 

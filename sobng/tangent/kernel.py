@@ -224,7 +224,7 @@ def system_of(field: Any, domain: AbstractDomain | None, given: Any) -> System |
         problem = Energy(_nothing, domain)
     params, _ = partition(unknown)
     size = sum(leaf.size for leaf in jax.tree.leaves(params))
-    plan = PointPlan(problem, given, min(size, MAX_SHARE), jr.key(0))
+    plan = PointPlan(problem, given, float(min(size, MAX_SHARE)), jr.key(0))
     return System(problem, unknown, plan.training(0))
 
 
@@ -254,6 +254,7 @@ def _modes(tangent: Tangent, columns: Any, points: Points, weights: Weights):
     _, singular, right = jnp.linalg.svd(core, full_matrices=False)
     least = max(rows.shape) * jnp.finfo(rows.dtype).eps * singular[0]
     kept = singular > least
-    modes = right.T * jnp.where(kept, 1 / jnp.where(kept, singular, 1), 0)
+    inverse = jnp.where(kept, 1 / jnp.where(kept, singular, 1), 0)
+    modes = right.T * inverse[None]
     modes = modes if columns is None else matmul(columns, modes)
     return modes, jnp.where(kept, singular, 0) ** 2

@@ -106,7 +106,9 @@ def residual_of(operator, domain, exact, *, walls=True):
         domain.interior,
         name="equation",
     )
-    return sn.Problem(condition, *([sn.Dirichlet(domain.boundary, 0.0)] if walls else []))
+    return sn.Problem(
+        condition, *([sn.Dirichlet(domain.boundary, 0.0)] if walls else [])
+    )
 
 
 def ritz(form, source, domain, *, walls=True):
@@ -224,7 +226,9 @@ def best(line):
 
 def write(lines):
     """Replaces what stands between the marks of the page."""
-    names = list(dict.fromkeys(line["metric"] for line in lines if "H" in line["metric"]))
+    names = list(
+        dict.fromkeys(line["metric"] for line in lines if "H" in line["metric"])
+    )
     others = dict.fromkeys(line["metric"] for line in lines)
     kernels = [name for name in others if name.startswith("kernel")]
     columns = ["Euclidean", "L2", *names, *kernels, "energy"]
