@@ -280,8 +280,11 @@ class Loop:
         if isinstance(self.problem, Energy) or system.num_params > MAX_PROJECTED:
             return None
         last = self.records[-1] if self.records else None
-        same = last is not None and last.stage == stage.name
-        if same and last.step.bit_length() == self.step.bit_length():
+        if (
+            last is not None
+            and last.stage == stage.name
+            and last.step.bit_length() == self.step.bit_length()
+        ):
             return last.projection_error
         missed = float(residual_left(system, self.args, params))
         return missed if math.isfinite(missed) else None
