@@ -23,7 +23,7 @@ from sobng.solution import Solution
 from sobng.solvers.adaptor import adapt, bind, init_solver, loss_of, run_steps
 from sobng.stages.stage import AbstractStage, Context
 from sobng.system import System
-from sobng.tangent.missed import residual_left
+from sobng.tangent.watch import watched
 
 
 MAX_LEVEL = 2
@@ -31,10 +31,6 @@ MAX_LEVEL = 2
 
 FIRST_ESTIMATE = 25
 """Steps before the error is first estimated; then after as many again, and so on."""
-
-MAX_PROJECTED = 500
-"""Parameters beyond which the projection error would cost more than a solver's steps, and
-is left to solvers that know it."""
 
 OVERFIT = 30.0
 """Held-out over training loss (both integrals) above which points are added."""
@@ -200,7 +196,14 @@ class Loop:
                 if loss < best_loss:
                     best, best_loss = params, loss
                 marks.append((self.step, loss))
-                missed = self._missed(stage, system, params, look)
+                missed = watched(
+                    float(look.projection_error),
+                    system,
+                    params,
+                    self.args,
+                    self.records[-1] if self.records else None,
+                    (stage.name, self.step),
+                )
                 if self._look(stage, watch, params, look, loss, missed):
                     system, watch = self._refine(moves, params)
                     bound = bind(solver, system)
@@ -270,24 +273,6 @@ class Loop:
         system = System(self.problem, self.unknown, self.training, moves=moves)
         self.unknown = combine(params, system.rest)
         return self._systems(moves)
-
-    def _missed(self, stage, system, params, look) -> float | None:
-        """The projection error; where the solver does not know it, of the last step whose
-        number was a power of two, or of the first look of a stage."""
-        known = float(look.projection_error)
-        if not math.isnan(known):
-            return known
-        if isinstance(self.problem, Energy) or system.num_params > MAX_PROJECTED:
-            return None
-        last = self.records[-1] if self.records else None
-        if (
-            last is not None
-            and last.stage == stage.name
-            and last.step.bit_length() == self.step.bit_length()
-        ):
-            return last.projection_error
-        missed = float(residual_left(system, self.args, params))
-        return missed if math.isfinite(missed) else None
 
     def _look(self, stage, watch, params, look, loss, missed) -> bool:
         """Records one look; whether the run over-fits and may be given more points."""
