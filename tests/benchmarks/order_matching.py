@@ -176,8 +176,8 @@ def metrics(case):
     return found
 
 
-def measure(case, metric):
-    """The relative L2 error after all steps, `[damping, seed]`, and seconds of a step."""
+def measured(case, metric, dampings):
+    """For each damping the relative L2 errors of all seeds, and milliseconds of a step."""
     points = sn.discretise(case.problem, case.points, key=jr.key(100))
     system = sn.System(case.problem, case.field(jr.key(0)), points, chunk=None)
     solver = sn.NaturalGradient(metric, FixedDamping(jnp.zeros(()))).on(system)
@@ -210,49 +210,49 @@ def measure(case, metric):
 
     first = jax.tree.map(lambda leaf: leaf[0], starts)
     run(first, jnp.asarray(1.0)).block_until_ready()
-    begun = time.perf_counter()
-    every = lambda relative: jax.lax.map(lambda p: run(p, relative), starts)
-    errors = [every(jnp.asarray(d)).tolist() for d in DAMPINGS]
-    seconds = (time.perf_counter() - begun) / (len(DAMPINGS) * len(SEEDS) * STEPS)
-    return errors, seconds
+    for damping in dampings:
+        begun = time.perf_counter()
+        errors = jax.lax.map(
+            lambda p, d=damping: run(p, jnp.asarray(d)), starts
+        ).tolist()
+        seconds = (time.perf_counter() - begun) / (len(SEEDS) * STEPS)
+        yield {"damping": damping, "errors": errors, "milliseconds": 1e3 * seconds}
 
 
-def best(line):
-    """The damping with the least median error, and that median."""
-    medians = [statistics.median(row) for row in line["errors"]]
-    least = min(range(len(medians)), key=medians.__getitem__)
-    return DAMPINGS[least], medians[least]
+def best(lines):
+    """The least median error, and the damping that has it."""
+    return min((statistics.median(x["errors"]), x["damping"]) for x in lines)
 
 
 def write(lines):
     """Replaces what stands between the marks of the page."""
-    names = list(
-        dict.fromkeys(line["metric"] for line in lines if "H" in line["metric"])
-    )
-    others = dict.fromkeys(line["metric"] for line in lines)
-    kernels = [name for name in others if name.startswith("kernel")]
-    columns = ["Euclidean", "L2", *names, *kernels, "energy"]
+    found = dict.fromkeys(line["metric"] for line in lines)
+    columns = sorted(found, key=lambda n: (n == "energy", n.startswith("kernel")))
     rows = [
         "| loss | " + " | ".join(columns) + " |",
         "|---" * (len(columns) + 1) + "|",
     ]
     for problem, case in cases().items():
-        own = {x["metric"]: best(x) for x in lines if x["problem"] == problem}
-        if not own:
+        ours = [x for x in lines if x["problem"] == problem]
+        if not ours:
             continue
+        own = {
+            name: best([x for x in ours if x["metric"] == name])
+            for name in dict.fromkeys(x["metric"] for x in ours)
+        }
         # The energy metric of a least-squares loss is Gauss-Newton: no norm of a field.
         ranked = [name for name in own if name not in ("energy", "Euclidean")]
-        winner = min(ranked, key=lambda name: own[name][1])
-        cells = []
-        for name in columns:
+        winner = min(ranked, key=own.__getitem__)
+
+        def cell(name, own=own, winner=winner, matching=case.matching):
             if name not in own:
-                cells.append("")
-                continue
-            damping, error = own[name]
-            text = f"{error:.1e} ({damping:.0e})".replace("e-0", "e-")
+                return ""
+            error, damping = own[name]
+            text = f"{error:.1e} ({damping:.0e})".replace("e-0", "e-").replace("e+00", "")
             text = f"**{text}**" if name == winner else text
-            cells.append(text + (" ←" if name == case.matching else ""))
-        rows.append(f"| {problem} | " + " | ".join(cells) + " |")
+            return f"{text} ←" if name == matching else text
+
+        rows.append(f"| {problem} | " + " | ".join(map(cell, columns)) + " |")
     page = PAGE.read_text()
     begin, end = "<!-- order:begin -->", "<!-- order:end -->"
     head, rest = page.split(begin)
@@ -269,17 +269,17 @@ def main():
     LINES.parent.mkdir(exist_ok=True)
     text = LINES.read_text() if LINES.exists() else ""
     lines = [json.loads(line) for line in text.splitlines()]
-    known = {(line["problem"], line["metric"]) for line in lines}
+    known = {(line["problem"], line["metric"], line["damping"]) for line in lines}
     for problem, case in cases().items():
         for name, metric in {} if given.write_only else metrics(case).items():
-            if (problem, name) in known:
+            open_ones = [d for d in DAMPINGS if (problem, name, d) not in known]
+            if not open_ones:
                 continue
-            errors, seconds = measure(case, metric)
-            line = {"problem": problem, "metric": name, "errors": errors}
-            lines.append(line | {"milliseconds": 1e3 * seconds})
-            with LINES.open("a") as file:
-                file.write(json.dumps(lines[-1]) + "\n")
-            print(problem, name, *best(line), f"{1e3 * seconds:.1f} ms", flush=True)
+            for found in measured(case, metric, open_ones):
+                lines.append({"problem": problem, "metric": name} | found)
+                with LINES.open("a") as file:
+                    file.write(json.dumps(lines[-1]) + "\n")
+                print(*lines[-1].values(), flush=True)
     write(lines)
 
 
