@@ -51,15 +51,20 @@ def functional_gradient(
         points, data = jnp.array([[0.2], [0.9]]), jnp.array([1.0, -1.0])
         field = sn.MLP(1, width=8, key=jax.random.key(0))
         cotangents = jax.vmap(field)(points) - data        # of half the squares
-        kernel = lambda x, y: jnp.exp(-jnp.abs(x - y)[0]) / 2         # of H^1
+        kernel = sn.SobolevKernel(order=1, scale=1.0)
         gradient = sn.functional_gradient(kernel, points, cotangents)
-        gradient(jnp.array([0.5])), gradient.norm
+        tangent = sn.tangent_kernel(
+            field, sn.SobolevMetric(1, boundary=True), domain=sn.Interval(0.0, 1.0)
+        )
+        projected = sn.functional_gradient(tangent, points, cotangents)
+        gradient(jnp.array([0.5])), 1 - (projected.norm / gradient.norm) ** 2
         ```
 
     **Arguments:**
 
-    - `kernel`: a function of two points, a number or, as a [`sobng.TangentKernel`][] of a
-        vector field, a matrix. A number acts on every component alike.
+    - `kernel`: a function of two points, as a [`sobng.AbstractKernel`][]. Its value is a
+        number, which acts on every component alike, or, as for a
+        [`sobng.TangentKernel`][] of a vector field, a matrix.
     - `points`: shape `(n, dim)`.
     - `cotangents`: the derivatives of the loss in the values there, shape `(n,)` or
         `(n, out)`.

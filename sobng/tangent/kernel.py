@@ -35,6 +35,8 @@ class TangentKernel(eqx.Module):
     - `spectrum`: its eigenvalues, the largest first, by quadrature: how fast a gradient
         flow of the $L^2$ distance in this metric moves along each eigenfunction. Zero
         beyond `rank`.
+    - `columns`: directions of the parameters that are orthonormal in the metric, or `None`
+        if all unit vectors are.
     """
 
     tangent: Tangent
@@ -57,7 +59,12 @@ class TangentKernel(eqx.Module):
         return found[0, 0] if scalar else found
 
     def features(self, x: Point) -> Float[Array, "out rank"]:
-        """Functions that are orthonormal in the metric and span the tangent space."""
+        """Functions that are orthonormal in the metric and span the tangent space.
+
+        **Arguments:**
+
+        - `x`: a point, shape `(dim,)`.
+        """
         rows = self.tangent.rows(x)
         return rows if self.columns is None else matmul(rows, self.columns)
 
@@ -189,7 +196,7 @@ def tangent_kernel(
     **Raises:** `ValueError` if a metric is given and no domain is known, or if the metric
     does not suit the points or the field.
     """
-    system = system_of(field, domain, collocation)
+    system = _system_of(field, domain, collocation)
     if system is None:
         if not isinstance(metric, EuclideanMetric | None):
             raise ValueError(
@@ -211,7 +218,7 @@ def tangent_kernel(
     return TangentKernel(tangent, columns, modes, eigenvalues, system.problem.domain)
 
 
-def system_of(field: Any, domain: AbstractDomain | None, given: Any) -> System | None:
+def _system_of(field: Any, domain: AbstractDomain | None, given: Any) -> System | None:
     """A field on points of its problem, or of a domain; `None` if neither is known."""
     if isinstance(field, System):
         return field

@@ -104,7 +104,8 @@ def projection_error(
 
     **Arguments:**
 
-    - `solution`: a [`sobng.Solution`][] or a [`sobng.System`][].
+    - `solution`: a [`sobng.Solution`][] or a [`sobng.System`][]. All its trainable arrays
+        span the tangent space.
     - `metric`: of functions; that of the problem by default.
 
     **Other arguments:**
@@ -145,7 +146,7 @@ def projection_error(
                 "functional gradient in it. Choose a metric of functions, or none for "
                 "that of the problem."
             )
-        split = _split(gram, system, args, tuple(_own(system)), induced)
+        split = _split(gram, system, args, induced)
         if best is None or split.seen > best[1].seen:
             best = system, split
     system, split = best
@@ -189,10 +190,11 @@ def _own(system: System) -> Iterator[bool]:
 
 
 @eqx.filter_jit
-def _split(gram: AbstractGram, system: System, args: Any, own, induced: bool) -> _Split:
+def _split(gram: AbstractGram, system: System, args: Any, induced: bool) -> _Split:
     """Projects the gradient onto the tangent space, and then onto the features."""
     params = system.params
-    ours, theirs = np.flatnonzero(own), np.flatnonzero(~np.asarray(own))
+    own = np.asarray(list(_own(system)))
+    ours, theirs = np.flatnonzero(own), np.flatnonzero(~own)
     factor = gram.factor(params, args)
     cut = default_cut(factor.dtype)
     frame, columns = orthonormal(factor[:, ours], cut)
@@ -215,7 +217,7 @@ def _split(gram: AbstractGram, system: System, args: Any, own, induced: bool) ->
         coordinates = matmul(turned.T, slope[theirs]) - matmul(back.T, inside)
         missed = jnp.linalg.norm(coordinates)
         norm, rough = jnp.hypot(jnp.linalg.norm(inside), missed), jnp.zeros_like(missed)
-    direction = jnp.zeros(len(own), factor.dtype)
+    direction = jnp.zeros(own.size, factor.dtype)
     direction = direction.at[ours].set(-matmul(columns, matmul(back, coordinates)))
     direction = direction.at[theirs].set(matmul(turned, coordinates))
     seen = jnp.linalg.norm(coordinates)

@@ -169,7 +169,7 @@ def metrics(case):
     for order in range(1, top + 1):
         found[f"H{order}"] = sn.SobolevMetric(order)
     if hasattr(sn, "KernelMetric"):
-        for order in (1, 1.5, 2, 3) if dim == 1 else (1.5, 2, 3):
+        for order in (1, 2, 3) if dim == 1 else (1.5, 2, 3):
             kernel = sn.SobolevKernel(order=order, scale=1.0)
             found[f"kernel {order:g}"] = sn.KernelMetric(kernel)
     found["energy"] = sn.EnergyMetric()
@@ -248,7 +248,9 @@ def write(lines):
             if name not in own:
                 return ""
             error, damping = own[name]
-            text = f"{error:.1e} ({damping:.0e})".replace("e-0", "e-").replace("e+00", "")
+            text = f"{error:.1e} ({damping:.0e})".replace("e-0", "e-").replace(
+                "e+00", ""
+            )
             text = f"**{text}**" if name == winner else text
             return f"{text} ←" if name == matching else text
 
