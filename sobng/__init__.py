@@ -87,6 +87,7 @@ from sobng.plotting import (
     plot_comparison as plot_comparison,
     plot_convergence as plot_convergence,
     plot_solution as plot_solution,
+    plot_tangent_kernel as plot_tangent_kernel,
 )
 from sobng.precision import enable_x64 as enable_x64
 from sobng.problem import (
@@ -117,6 +118,18 @@ from sobng.stages.last_layer import LastLayer as LastLayer
 from sobng.stages.stage import AbstractStage as AbstractStage, Context as Context
 from sobng.stages.strategy import strategy as strategy
 from sobng.system import System as System
+from sobng.tangent.gradient import (
+    functional_gradient as functional_gradient,
+    FunctionalGradient as FunctionalGradient,
+)
+from sobng.tangent.kernel import (
+    tangent_kernel as tangent_kernel,
+    TangentKernel as TangentKernel,
+)
+from sobng.tangent.missed import (
+    projection_error as projection_error,
+    ProjectionError as ProjectionError,
+)
 
 
 __version__ = _version("sobng")

@@ -23,6 +23,7 @@ from sobng.solution import Solution
 from sobng.solvers.adaptor import adapt, bind, init_solver, loss_of, run_steps
 from sobng.stages.stage import AbstractStage, Context
 from sobng.system import System
+from sobng.tangent.watch import watched
 
 
 MAX_LEVEL = 2
@@ -195,7 +196,15 @@ class Loop:
                 if loss < best_loss:
                     best, best_loss = params, loss
                 marks.append((self.step, loss))
-                if self._look(stage, watch, params, look, loss):
+                missed = watched(
+                    float(look.projection_error),
+                    system,
+                    params,
+                    self.args,
+                    self.records[-1] if self.records else None,
+                    (stage.name, self.step),
+                )
+                if self._look(stage, watch, params, look, loss, missed):
                     system, watch = self._refine(moves, params)
                     bound = bind(solver, system)
                     state = init_solver(bound, system, params, self.args)
@@ -265,12 +274,11 @@ class Loop:
         self.unknown = combine(params, system.rest)
         return self._systems(moves)
 
-    def _look(self, stage, watch, params, look, loss) -> bool:
+    def _look(self, stage, watch, params, look, loss, missed) -> bool:
         """Records one look; whether the run over-fits and may be given more points."""
         held_out = float(loss_of(watch, params, self.args))
         limit = self.settings.time_limit
         seconds = self.clock.seconds
-        missed = float(look.projection_error)
         record = Record(
             stage=stage.name,
             step=self.step,
@@ -281,7 +289,7 @@ class Loop:
             seconds_left=None if limit is None else max(0.0, limit - seconds),
             damping=float(look.damping),
             accepted=bool(look.accepted),
-            projection_error=None if math.isnan(missed) else missed,
+            projection_error=missed,
         )
         self.records.append(record)
         for callback in self.settings.callbacks:
