@@ -19,7 +19,7 @@ from sobng.fields.features import sine_features
 from sobng.fields.field import sizes_of
 from sobng.fields.partition import linear_leaves
 from sobng.geometry.samplers import Sobol
-from sobng.problem import Energy, Problem
+from sobng.problem import Condition, Energy, Problem
 from sobng.system import System
 
 
@@ -69,7 +69,8 @@ def estimate_error(
     The features obey the exact conditions of $u$. What they leave of the residual is
     rougher than they are: its part of the error is its power at random waves over the
     squared symbol of $R'(u)$ there. Rounding of the values is added. A large residual
-    that features cannot follow may be a front; then no estimate is given.
+    that features cannot follow may be a front; then no estimate is given. Residuals are
+    taken in $L^2$, also those of conditions with a norm of their own.
 
     **Arguments:**
 
@@ -82,6 +83,7 @@ def estimate_error(
         return Estimate(
             None, f"In {problem.dim} dimensions no feature space follows the error."
         )
+    problem = _in_l2(problem)
     try:
         shapes = _error_fields(problem, unknown, key)
     except ValueError as error:
@@ -113,6 +115,22 @@ def estimate_error(
             "not small, so that an estimate from them would be too low.",
         )
     return Estimate(estimate, "")
+
+
+def _in_l2(problem: Problem) -> Problem:
+    """The same equations, whatever the norm that they were trained in."""
+
+    def plain(condition):
+        if not isinstance(condition, Condition) or condition.norm is None:
+            return condition
+        return Condition(
+            condition.function,
+            condition.region,
+            name=condition.name,
+            weight=condition.weight,
+        )
+
+    return Problem(*map(plain, problem.conditions), out=problem.out)
 
 
 def _many_points(problem, key) -> Collocation:
