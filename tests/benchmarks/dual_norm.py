@@ -2,11 +2,14 @@
 
     python tests/benchmarks/dual_norm.py [--seeds 0 1 2 3 4] [--steps 150]
 
+Runs are kept in out/dual_norm.jsonl, so that one that was broken off goes on.
+
 Part one: does the dual norm follow the error along a run, where the L2 norm does not?
-Part two: does training in the norm dual to H2 reach a smaller L2 error?
+Part two: does training in the norm dual to H1, or to H2, reach a smaller error?
 """
 
 import argparse
+import json
 import pathlib
 import statistics
 import sys
@@ -22,16 +25,19 @@ import sobng as sn
 
 ROOT = pathlib.Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "geometry.md"
+LINES = ROOT / "out" / "dual_norm.jsonl"
 sys.path.insert(0, str(ROOT))
 
+from problems import advection_diffusion_1d, poisson_2d  # noqa: E402
+
+
 WIDTH = 20
-ORDERS = (0, -1, -2)
 
 
 @eqx.filter_jit
-def train(system, exact, domain, fine, norms, steps):
-    """The H1 and L2 errors and the residual in all norms, before every step and at the
-    end."""
+def train(system, exact, fine, norms, steps):
+    """The H1 and L2 errors and the residual in some norms, before every step and at the
+    end: one row for each."""
     solver = sn.GaussNewton().on(system)
     points, weights = fine
     condition = next(c for c in system.problem.conditions if c.name in system.names)
@@ -62,37 +68,48 @@ def train(system, exact, domain, fine, norms, steps):
 
 
 def history(problem, field, exact, num, fine, steps):
-    """What `train` sees, on rules of about `num` and `fine` points."""
-    domain = problem.domain
-    points = map(jnp.asarray, domain.interior.quadrature(fine))
-    fine = tuple(points)
-    norms = [
-        sn.SobolevNorm(order, homogeneous=True).on(domain.interior, *fine)
-        for order in ORDERS
-    ]
+    """What `train` sees in the orders 0 and -1, trained on a rule of about `num` points and
+    seen on one of about `fine`."""
+    inside = problem.domain.interior
+    rule = tuple(map(jnp.asarray, inside.quadrature(fine)))
+    norms = [sn.SobolevNorm(s, homogeneous=True).on(inside, *rule) for s in (0, -1)]
     system = sn.System(problem, field, sn.discretise(problem, num, key=jr.key(0)))
-    return np.asarray(train(system, exact, None, fine, norms, steps))
+    return np.asarray(train(system, exact, rule, norms, steps))
+
+
+def kept(key, run):
+    """A key with the numbers of its run, which is looked up if it is known."""
+    lines = LINES.read_text().splitlines() if LINES.exists() else []
+    for line in map(json.loads, lines):
+        if line["key"] == list(key):
+            return *key, *line["numbers"]
+    numbers = [float(number) for number in run()]
+    LINES.parent.mkdir(exist_ok=True)
+    with LINES.open("a") as file:
+        file.write(json.dumps({"key": key, "numbers": numbers}) + "\n")
+    print(*key, *numbers, flush=True)
+    return *key, *numbers
 
 
 def ratios(steps, seeds):
     """Rows of the first table."""
-    import problems.advection_diffusion_1d
-    import problems.poisson_2d
-
     rows = []
     for file, num, fine in (
-        (problems.poisson_2d, 400, 1600),
-        (problems.advection_diffusion_1d, 200, 600),
+        (poisson_2d, 400, 1600),
+        (advection_diffusion_1d, 300, 900),
     ):
         case = file.case()
-        for seed in seeds:
+
+        def run(seed, case=case, num=num, fine=fine):
             field = sn.MLP(case.problem.dim, width=WIDTH, key=jr.key(seed))
             field = sn.impose(case.problem, field)
             seen = history(case.problem, field, case.reference, num, fine, steps)
             spread = [np.ptp(np.log(seen[:, 0] / seen[:, i])) for i in (2, 3)]
-            ends = seen[[0, -1], 0]
-            rows.append((case.name, seed, *ends, *np.exp(spread)))
-            print(rows[-1], flush=True)
+            return *seen[[0, -1], 0], *np.exp(spread)
+
+        for seed in seeds:
+            key = (case.name, "ratio", steps, seed)
+            rows.append(kept(key, lambda s=seed, run=run: run(s)))
     return rows
 
 
@@ -112,22 +129,45 @@ def poisson(u, x, args):
     return sn.laplacian(u)(x) - sn.laplacian(cosines)(x)
 
 
-def contest(dim, num, fine, steps, seeds):
-    """Rows of the second table: errors by training in L2, and in the dual of H2."""
+def cosine_sum(dim):
+    """Problem, constraint and solution of the cosine sum."""
     cube = sn.Box((0.0,) * dim, (1.0,) * dim)
+    problem = sn.Problem(
+        sn.Condition(poisson, cube.interior),
+        sn.Dirichlet(cube.boundary, cosines, name="wall"),
+    )
+
+    def constrained(field):
+        return sn.Constrained(field, extended, bubble, ("wall",))
+
+    return problem, constrained, cosines
+
+
+def layer():
+    """The same of the problem with a boundary layer."""
+    case = advection_diffusion_1d.case()
+    return case.problem, lambda f: sn.impose(case.problem, f), case.reference
+
+
+def contest(name, setting, num, fine, steps, seeds):
+    """Rows of the second table: errors by training in L2 and in dual norms."""
+    problem, constrained, exact = setting
+    equation, wall = problem.conditions
     rows = []
-    for order in (0, -2):
+    for order in (0, -1, -2):
         norm = sn.SobolevNorm(order) if order else None
-        problem = sn.Problem(
-            sn.Condition(poisson, cube.interior, norm=norm),
-            sn.Dirichlet(cube.boundary, cosines, name="wall"),
-        )
+        own = sn.Condition(equation.function, equation.region, norm=norm)
+        problem = sn.Problem(own, wall)
+
+        def run(seed, problem=problem):
+            domain = problem.domain
+            field = sn.MLP(domain.dim, width=WIDTH, key=jr.key(seed), domain=domain)
+            seen = history(problem, constrained(field), exact, num, fine, steps)
+            return seen[-1, :2]
+
         for seed in seeds:
-            field = sn.MLP(dim, width=WIDTH, key=jr.key(seed), domain=cube)
-            field = sn.Constrained(field, extended, bubble, ("wall",))
-            seen = history(problem, field, cosines, num, fine, steps)
-            rows.append((dim, order, seed, *seen[-1, :2]))
-            print(rows[-1], flush=True)
+            key = (name, order, steps, seed)
+            rows.append(kept(key, lambda s=seed, run=run: run(s)))
     return rows
 
 
@@ -144,33 +184,32 @@ def table_of_ratios(rows):
     ]
     for name in dict.fromkeys(row[0] for row in rows):
         own = [row for row in rows if row[0] == name]
-        start, end = (span([row[i] for row in own], "{:.0e}") for i in (2, 3))
-        far, near = (span([row[i] for row in own], "{:.3g}") for i in (4, 5))
+        start, end = (span([row[i] for row in own], "{:.0e}") for i in (4, 5))
+        far, near = (span([row[i] for row in own], "{:.3g}") for i in (6, 7))
         lines.append(f"| `{name}` | {start}, then {end} | {far} | {near} |")
     return lines
 
 
 def table_of_errors(rows):
     lines = [
-        "| dimension | trained in | $L^2$ error: median | spread | H1 error: median |",
+        "| problem | order of the norm | $L^2$ error: median | spread | H1 error: median |",
         "|---|---|---|---|---|",
     ]
-    for dim, order in dict.fromkeys(row[:2] for row in rows):
-        own = [row for row in rows if row[:2] == (dim, order)]
-        errors = [row[4] for row in own]
-        label = "the dual of $H^2$" if order else "$L^2$"
+    for name, order in dict.fromkeys(row[:2] for row in rows):
+        own = [row for row in rows if row[:2] == (name, order)]
+        errors = [row[5] for row in own]
         lines.append(
-            f"| {dim} | {label} | {statistics.median(errors):.1e} "
-            f"| {span(errors, '{:.1e}')} ({len(own)}) "
-            f"| {statistics.median(row[3] for row in own):.1e} |"
+            f"| {name} | {order} | {statistics.median(errors):.1e} "
+            f"| {span(errors, '{:.1e}')} "
+            f"| {statistics.median(row[4] for row in own):.1e} |"
         )
     return lines
 
 
-def write(lines):
+def write(mark, lines):
     """Replaces what stands between the marks of the page."""
     page = PAGE.read_text()
-    begin, end = "<!-- dual-norm:begin -->", "<!-- dual-norm:end -->"
+    begin, end = f"<!-- {mark}:begin -->", f"<!-- {mark}:end -->"
     head, rest = page.split(begin)
     _, tail = rest.split(end)
     text = "\n".join(lines)
@@ -183,13 +222,15 @@ def main():
     parser.add_argument("--steps", type=int, default=150)
     given = parser.parse_args()
     sn.enable_x64()
-    first = ratios(given.steps, given.seeds)
-    second = contest(2, 900, 1600, given.steps, given.seeds)
-    second += contest(3, 1728, 4096, given.steps, given.seeds[:3])
-    caption = (
-        f"Tanh networks of one layer of {WIDTH}, {given.steps} steps of Gauss-Newton"
-    )
-    write([f"{caption}.", "", *table_of_ratios(first), "", *table_of_errors(second)])
+    write("dual-ratio", table_of_ratios(ratios(given.steps, given.seeds)))
+    rows = []
+    for name, setting, num, fine in (
+        ("cosine sum, 2-D", cosine_sum(2), 900, 1600),
+        ("cosine sum, 3-D", cosine_sum(3), 1728, 4096),
+        ("boundary layer, 1-D", layer(), 300, 900),
+    ):
+        rows += contest(name, setting, num, fine, given.steps, given.seeds)
+    write("dual-contest", table_of_errors(rows))
 
 
 if __name__ == "__main__":
