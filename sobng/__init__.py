@@ -83,6 +83,7 @@ from sobng.metrics.pde_kernel import PDEKernelMetric as PDEKernelMetric
 from sobng.metrics.product import ProductMetric as ProductMetric
 from sobng.metrics.sobolev import SobolevMetric as SobolevMetric
 from sobng.metrics.wasserstein import WassersteinMetric as WassersteinMetric
+from sobng.norms import SobolevNorm as SobolevNorm
 from sobng.plotting import (
     plot_comparison as plot_comparison,
     plot_convergence as plot_convergence,

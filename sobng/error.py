@@ -23,7 +23,7 @@ from sobng.independent import (
     RATIOS,
     widened,
 )
-from sobng.problem import Energy, Problem
+from sobng.problem import Condition, Energy, Problem
 from sobng.system import System
 
 
@@ -65,7 +65,8 @@ def estimate_error(
     The features obey the exact conditions of $u$. What they leave of the residual is
     rougher than they are: its part of the error is its power at random waves over the
     squared symbol of $R'(u)$ there. Rounding of the values is added. A large residual
-    that features cannot follow may be a front; then no estimate is given.
+    that features cannot follow may be a front; then no estimate is given. Residuals are
+    taken in $L^2$, also those of conditions with a norm of their own.
 
     **Arguments:**
 
@@ -74,6 +75,7 @@ def estimate_error(
     """
     if isinstance(problem, Energy):
         return Estimate(None, "An energy has no residual to estimate the error from.")
+    problem = _in_l2(problem)
     try:
         shapes = independent_features(problem, unknown, key)
     except ValueError as error:
@@ -105,6 +107,22 @@ def estimate_error(
             "not small, so that an estimate from them would be too low.",
         )
     return Estimate(estimate, "")
+
+
+def _in_l2(problem: Problem) -> Problem:
+    """The same equations, whatever the norm that they were trained in."""
+
+    def plain(condition):
+        if not isinstance(condition, Condition) or condition.norm is None:
+            return condition
+        return Condition(
+            condition.function,
+            condition.region,
+            name=condition.name,
+            weight=condition.weight,
+        )
+
+    return Problem(*map(plain, problem.conditions), out=problem.out)
 
 
 def _many_points(problem, key) -> Collocation:
