@@ -13,6 +13,7 @@ from jaxtyping import PyTree
 from sobng.clock import Clock
 from sobng.collocation import PointPlan
 from sobng.error import Estimate, estimate_error
+from sobng.exact import normalised
 from sobng.fields.partition import combine
 from sobng.problem import Energy, Problem
 from sobng.records import Record
@@ -193,9 +194,10 @@ class Loop:
                 if not math.isfinite(loss):
                     self.result = RESULTS.nonfinite
                     break
-                if loss < best_loss:
+                if loss <= best_loss:
                     best, best_loss = params, loss
-                marks.append((self.step, loss))
+                if bool(look.accepted) or not isinstance(self.problem, Energy):
+                    marks.append((self.step, loss))
                 missed = watched(
                     float(look.projection_error),
                     system,
@@ -221,7 +223,7 @@ class Loop:
                     break
                 # A first-order rival crawls for long and still arrives: only limits
                 # end it.
-                if steps == 1 and _stale(marks, stage.patience):
+                if steps == 1 and self._stale(marks, stage.patience):
                     break
         finally:
             self._keep_better(number, before, system, watch, best)
@@ -342,6 +344,7 @@ class Loop:
         return False
 
     def _solution(self) -> Solution:
+        self.unknown = normalised(self.problem, self.unknown, self.training)
         if bool(self.result == RESULTS.successful):
             asked = self.settings.tolerance is not None
             self.result = RESULTS.stagnated if asked else RESULTS.converged
@@ -384,16 +387,20 @@ class Loop:
         history["stage"] = np.asarray([r.stage for r in self.records])
         return history
 
+    def _stale(self, marks: list[tuple[int, float]], patience: int) -> bool:
+        """Whether the loss has not halved in the last `patience` steps; an energy, whose
+        least value is not zero, has not fallen by more than rounding."""
+        if not marks:
+            return False  # new points, no history
+        step, loss = marks[-1]
+        before = [value for at, value in marks if at <= step - patience]
+        if not before:
+            return False
+        if isinstance(self.problem, Energy):
+            return before[-1] - loss <= float(jnp.finfo(self.dtype).eps) * abs(loss)
+        return loss > 0.5 * before[-1] - 1e-300 and before[-1] >= 0
+
     def raise_failure(self) -> None:
         """Raises if the run ended in numbers that are not finite."""
         if bool(self.result == RESULTS.nonfinite):
             raise RuntimeError(RESULTS[self.result])
-
-
-def _stale(marks: list[tuple[int, float]], patience: int) -> bool:
-    """Whether the loss has not halved in the last `patience` steps."""
-    if not marks:
-        return False  # new points, no history
-    step, loss = marks[-1]
-    before = [value for at, value in marks if at <= step - patience]
-    return bool(before) and loss > 0.5 * before[-1] - 1e-300 and before[-1] >= 0

@@ -17,6 +17,7 @@ NAMES = sorted(path.stem for path in FOLDER.glob("*.py"))
 # Options that change the statement, apart from none at all.
 OPTIONS = {
     "advection_diffusion_1d": [{"diffusion": 1e-3}],
+    "density_1d": [{"loss": "l2"}],
     "heat_1d": [{"route": "space-time"}],
     "helmholtz_2d": [{"a": (2, 3), "k": 2.5}],
     "poisson_2d": [{"boundary": "penalty"}],
@@ -28,6 +29,9 @@ CASES = [(name, o) for name in NAMES for o in [{}, *OPTIONS.get(name, [])]]
 UNUSABLE = [
     ("advection_diffusion_1d", {"diffusion": 0.0}),
     ("advection_diffusion_1d", {"diffusion": "small"}),
+    ("density_1d", {"loss": "huber"}),
+    ("density_1d", {"metric": "riemann"}),
+    ("gross_pitaevskii_2d", {"bandwidth": 0.0}),
     ("heat_1d", {"route": "evolve"}),
     ("helmholtz_2d", {"a": 3}),
     ("helmholtz_2d", {"a": (1, 0)}),
@@ -73,12 +77,18 @@ def check_residuals(problem, u, getkey):
 
 
 def check_first_variation(energy, u):
-    points, weights = map(jnp.asarray, energy.domain.interior.quadrature(60))
+    num = 60 if energy.dim == 1 else 6400
+    points, weights = map(jnp.asarray, energy.domain.interior.quadrature(num))
+    free = energy.domain.boundary.factor if energy.conditions else lambda x: 1.0
 
     @jax.jit
     def along(step):
-        moved = lambda x: u(x) + step * jnp.exp(x[0])
-        return weights @ jax.vmap(lambda x: energy.density(moved, x, None))(points)
+        moved = lambda x: u(x) + step * free(x) * jnp.cos(x[0] + 0.3)
+        size = jnp.ones(())
+        if energy.normalise is not None:
+            size = jnp.sqrt(weights @ jax.vmap(moved)(points) ** 2)
+        scaled = lambda x: moved(x) / size
+        return weights @ jax.vmap(lambda x: energy.density(scaled, x, None))(points)
 
     slope, curvature = jax.grad(along)(0.0), jax.grad(jax.grad(along))(0.0)
     # The Gauss rule of so many points is exact to rounding.
@@ -90,6 +100,8 @@ def check_first_variation(energy, u):
 def test_the_exact_solution_solves_the_problem(name, options, getkey):
     case = load(name).case(**options)
     u = exact_solution(name, case)
+    if u is None:
+        pytest.skip("only a number is known of the solution")
     check_residuals(case.problem, u, getkey)
     if isinstance(case.problem, sn.Energy):
         check_first_variation(case.problem, u)
@@ -101,13 +113,16 @@ def test_a_case_is_complete(name, options):
     case = module.case(**options)
     assert isinstance(case, sn.Case)
     assert case.name == name
-    assert case.accuracy is not None and case.tags and case.reference is not None
+    assert case.accuracy is not None and case.tags
+    assert case.reference is not None or case.quantities
     assert len(module.__doc__.strip().splitlines()) > 5
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_reference_follows_the_precision_of_its_point(name):
     case = load(name).case()
+    if case.reference is None:
+        pytest.skip("there is none")
     lower, upper = case.problem.domain.bounds
     for dtype in (jnp.float32, jnp.float64):
         point = jnp.asarray(lower + 0.3 * (upper - lower), dtype)
@@ -119,8 +134,8 @@ def test_the_size_of_the_network_is_an_option(name, getkey):
     case = load(name).case(width=5, depth=2, stages="all-parameters")
     field = case.field(getkey())
     point = jnp.full((case.problem.dim,), 0.25)
-    wanted = exact_solution(name, case)(point)
-    assert field(point).shape == wanted.shape
+    u = exact_solution(name, case)
+    assert field(point).shape == (() if u is None else u(point).shape)
 
 
 @pytest.mark.parametrize("name", NAMES)
