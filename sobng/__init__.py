@@ -75,10 +75,12 @@ from sobng.problem import (
     Condition as Condition,
     Dirichlet as Dirichlet,
     Energy as Energy,
+    Evolution as Evolution,
     Neumann as Neumann,
     Periodic as Periodic,
     Problem as Problem,
     Robin as Robin,
+    second_order as second_order,
 )
 from sobng.records import Record as Record, TextProgress as TextProgress
 from sobng.results import RESULTS as RESULTS

@@ -6,6 +6,7 @@ from typing import Any
 import equinox as eqx
 
 from sobng.problem.energy import Energy
+from sobng.problem.evolution import Evolution
 from sobng.problem.problem import Problem
 
 
@@ -68,7 +69,7 @@ class Case(eqx.Module):
 
         **Raises:** `ValueError` if an argument is of the wrong kind.
         """
-        if not isinstance(problem, Problem | Energy):
+        if not isinstance(problem, Problem | Energy | Evolution):
             raise ValueError(
                 f"Case '{name}' needs a `Problem` or an `Energy`. Got {problem!r}."
             )

@@ -1,0 +1,401 @@
+"""An evolution on the span of frozen features: a small system of ordinary equations."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.flatten_util as jfu
+import jax.numpy as jnp
+import numpy as np
+import scipy.linalg
+from jaxtyping import Array, Float, PyTree
+
+from sobng.evolve.rates import diagonalised, Rates
+from sobng.evolve.taylor import (
+    derivatives,
+    needed_orders,
+    Orders,
+    sensitivities,
+    Taylor,
+)
+from sobng.evolve.walls import at_time, has_moments, left_over, Nothing, residual_in_time
+from sobng.fields.constrained import Constrained
+from sobng.fields.partition import combine, linear_leaves, partition
+from sobng.linalg.spectrum import matmul
+from sobng.problem import Evolution
+from sobng.system import chunked
+
+
+CUT = 0.77
+"""Directions are kept whose size is above this power of the rounding unit, relatively.
+
+Smaller ones would be orthogonal to rounding of their own: their derivatives are noise."""
+
+FIRM = 1e3
+"""How much heavier boundary rows are than the equation's."""
+
+RETURN = 100.0
+"""How often boundary rows forget their error by a factor of e, during a run."""
+
+
+class Table(eqx.Module):
+    """The derivatives of the basis functions at some points."""
+
+    points: Float[Array, "n dim"]
+    entries: Float[Array, "size r"]
+    orders: Orders = eqx.field(static=True)
+    out: int | None = eqx.field(static=True)
+
+    def partials(self, y: Float[Array, " r"]) -> Float[Array, "n orders *out"]:
+        """The derivatives of one combination of the basis functions."""
+        flat = matmul(self.entries, y)
+        shape = (len(self.orders), len(self.points))
+        shape = shape if self.out is None else (*shape, self.out)
+        return jnp.moveaxis(flat.reshape(shape), 0, 1)
+
+    @property
+    def values(self) -> Float[Array, "size r"]:
+        """The basis functions themselves."""
+        return self.entries[: len(self.entries) // len(self.orders)]
+
+
+class Galerkin(eqx.Module):
+    r"""$y' = P\,F(u_y)$ with the orthogonal projection $P$ on frozen features.
+
+    The basis is orthonormal on the weighted points but for a rotation and a scaling of
+    pairs that make the linear part of $F$ diagonal.
+    """
+
+    evolution: Evolution
+    unknown: PyTree  # linear leaves at zero
+    lift: Any
+    table: Table
+    held_out: Table
+    project: Float[Array, "r rows"]
+    walls: Any
+    coefficients: Float[Array, "params r"]
+    rates: Rates
+    linear: bool
+    moving: bool = eqx.field(static=True)
+
+    def rate(self, table: Table, t: Any, y: Float[Array, " r"], args: Any) -> Array:
+        """What the features are to do, at the points of a table: `[n, *out]`."""
+        lift = self.lift_at(args)
+
+        def at(x, partials):
+            local = Taylor(x, partials, table.orders)
+            if lift is None:
+                return jnp.asarray(self.evolution.rhs(local, t, x, args), x.dtype)
+            now = lift(t)
+            u = lambda x: local(x) + now(x)
+            value = jnp.asarray(self.evolution.rhs(u, t, x, args), x.dtype)
+            if not self.moving:
+                return value
+            one = jnp.ones_like(t)
+            return value - jax.jvp(lambda t: lift(t)(x), (t,), (one,))[1]
+
+        return jax.vmap(at)(table.points, table.partials(y))
+
+    def velocity(self, t: Any, y: Float[Array, " r"], args: Any) -> Float[Array, " r"]:
+        """The projected right-hand side."""
+        t = jnp.asarray(t, y.dtype)
+        rows = jnp.ravel(self.rate(self.table, t, y, args))
+        if self.walls is not None:
+            lift = self.lift_at(args)
+            wall = lambda t: self.walls.offset(lift, t, args)
+            value, slope = jax.jvp(wall, (t,), (jnp.ones_like(t),))
+            miss = matmul(self.walls.matrix, y) + value
+            rows = jnp.concatenate([rows, -slope - self.walls.speed * miss])
+        return matmul(self.project, rows)
+
+    def defect(self, t: Any, y: Float[Array, " r"], args: Any) -> Float[Array, " 2"]:
+        """Mean squares of what no motion of the features can do, and of the change
+        asked for, on held-out points."""
+        wanted = jnp.ravel(self.rate(self.held_out, jnp.asarray(t, y.dtype), y, args))
+        done = matmul(self.held_out.values, self.velocity(t, y, args))
+        return jnp.stack([jnp.mean((wanted - done) ** 2), jnp.mean(wanted**2)])
+
+    def field(self, t: Any, y: Float[Array, " r"], args: Any) -> PyTree:
+        """The field at one time."""
+        linear = linear_leaves(self.unknown)
+        params, rest = eqx.partition(self.unknown, linear)
+        _, unravel = jfu.ravel_pytree(params)
+        moved = combine(unravel(matmul(self.coefficients, y)), rest)
+        return at_time(moved, t, args) if self.moving else moved
+
+    @eqx.filter_jit
+    def start(self, t0: Any, args: Any) -> tuple[Float[Array, " r"], Float[Array, ""]]:
+        """The initial values, and by how much they are missed, relatively, held out."""
+        t0 = jnp.asarray(t0, self.table.points.dtype)
+        lift = self.lift_at(args)
+
+        def wanted(x):
+            value = self.evolution.initial_value(x, args)
+            return value if lift is None else value - lift(t0)(x)
+
+        rows = jnp.ravel(jax.vmap(wanted)(self.table.points))
+        if self.walls is not None:
+            rows = jnp.concatenate([rows, -self.walls.offset(lift, t0, args)])
+        y = matmul(self.project, rows)
+        held_out = jnp.ravel(jax.vmap(wanted)(self.held_out.points))
+        miss = held_out - matmul(self.held_out.values, y)
+        size = jnp.ravel(
+            jax.vmap(lambda x: self.evolution.initial_value(x, args))(
+                self.held_out.points
+            )
+        )
+        return y, jnp.linalg.norm(miss) / jnp.linalg.norm(size)
+
+    def lift_at(self, args: Any) -> Callable | None:
+        if self.lift is None:
+            return None
+        return lambda t: at_time(self.lift, t, args) if self.moving else self.lift
+
+
+class Walls(eqx.Module):
+    """Boundary conditions that the basis functions do not obey by themselves."""
+
+    matrix: Float[Array, "rows r"]
+    points: tuple[Float[Array, "n dim"], ...]
+    conditions: tuple[Any, ...]
+    speed: Any
+    shape: Any = eqx.field(static=True)
+
+    def offset(self, lift: Callable | None, t: Any, args: Any) -> Float[Array, " rows"]:
+        """Their residuals without features."""
+        dim = self.points[0].shape[1]
+        plain = Nothing(dim, self.shape) if lift is None else lift(t)
+        return wall_rows(self.conditions, self.points, plain, t, args)
+
+
+def wall_rows(conditions, points, u, t, args) -> Float[Array, " rows"]:
+    """The residuals of boundary conditions at their points."""
+
+    def rows(condition, points):
+        at = lambda x: jnp.ravel(residual_in_time(condition, u, t, x, args))
+        return jnp.ravel(jax.vmap(at)(points))
+
+    parts = [rows(c, p) for c, p in zip(conditions, points, strict=True)]
+    return jnp.concatenate(parts)
+
+
+def lift_of(unknown: PyTree, points: Float[Array, "n dim"]) -> Any:
+    """The unknown without its features: a function of a point, or `None` for zero."""
+    lift = unknown
+    if isinstance(unknown, Constrained):
+        inner = jax.vmap(unknown.field)(points)
+        if not bool(jnp.any(inner)):
+            nothing = Nothing(unknown.dim, unknown.out)
+            lift = eqx.tree_at(lambda u: u.field, unknown, nothing)
+            if unknown.lift is None:
+                return None
+    if has_moments(unknown):
+        return lift
+    return lift if bool(jnp.any(jax.vmap(unknown)(points))) else None
+
+
+class Setting(eqx.Module):
+    """What all projections of one evolution share, whatever their features are."""
+
+    evolution: Evolution
+    orders: Orders = eqx.field(static=True)
+    t0: float = eqx.field(static=True)
+    t1: float = eqx.field(static=True)
+    args: Any
+
+
+def setting(
+    evolution: Evolution, unknown: PyTree, t0: float, t1: float, args: Any, key: Any
+) -> Setting | None:
+    """Looks at the right-hand side; `None` if it is no differential operator of an order
+    that is looked for.
+
+    **Arguments:**
+
+    - `unknown`: a field of any size that obeys the boundary conditions.
+    """
+    params, rest = partition(unknown)
+    flat, unravel = jfu.ravel_pytree(params)
+    trials = [
+        combine(unravel(flat + jax.random.normal(k, flat.shape, flat.dtype)), rest)
+        for k in jax.random.split(key)
+    ]
+    start = jnp.asarray(t0, flat.dtype)
+    points, _ = evolution.domain.interior.sample(8, key)
+    rhs = lambda u, x: evolution.rhs(u, start, x, args)
+    orders = needed_orders(rhs, trials, jnp.asarray(points, flat.dtype))
+    return None if orders is None else Setting(evolution, orders, t0, t1, args)
+
+
+@eqx.filter_jit
+def _features(unknown: PyTree, points, orders: Orders):
+    """Derivatives of all features at points: `[orders, n, *out, params]`."""
+    leaves, rest = eqx.partition(unknown, linear_leaves(unknown))
+    flat, unravel = jfu.ravel_pytree(leaves)
+
+    def at(x):
+        slopes = lambda c: derivatives(combine(unravel(c), rest), orders)(x)
+        return jax.jacrev(slopes)(flat)
+
+    return jnp.moveaxis(chunked(at, 256, points), 1, 0)
+
+
+@eqx.filter_jit
+def _wall_matrix(unknown: PyTree, conditions, points, t, args):
+    leaves, rest = eqx.partition(unknown, linear_leaves(unknown))
+    flat, unravel = jfu.ravel_pytree(leaves)
+    make = lambda c: combine(unravel(c), rest)
+    rows = lambda c: wall_rows(conditions, points, make(c), t, args)
+    return jax.jacfwd(rows)(flat)
+
+
+def galerkin(
+    made: Setting,
+    unknown: PyTree,
+    points: Float[np.ndarray, "n dim"],
+    weights: Float[np.ndarray, " n"],
+    held_out: Float[np.ndarray, "m dim"],
+    key: jax.Array,
+) -> Galerkin:
+    """The projected evolution on the features of a field.
+
+    The linear algebra of the set-up runs on the host, once.
+    """
+    evolution, orders, out = made.evolution, made.orders, made.evolution.out
+    leaves, rest = eqx.partition(unknown, linear_leaves(unknown))
+    blank = combine(jax.tree.map(jnp.zeros_like, leaves), rest)
+    dtype = jnp.result_type(*jax.tree.leaves(leaves))
+    points, held_out = (jnp.asarray(p, dtype) for p in (points, held_out))
+    start = jnp.asarray(made.t0, dtype)
+    features = np.asarray(_features(blank, points, orders))
+    seen = np.asarray(_features(blank, held_out, orders))
+    scale = np.sqrt(np.repeat(np.asarray(weights, dtype), out or 1))
+    stack = features[0].reshape(len(scale), -1) * scale[:, None]
+    conditions = left_over(evolution, unknown)
+    wall_points = tuple(_wall_points(c, len(points), dtype) for c in conditions)
+    firm, matrix = np.zeros((0,), dtype), None
+    if conditions:
+        rows = _wall_matrix(blank, conditions, wall_points, start, made.args)
+        matrix = np.asarray(rows)
+        ratio = np.linalg.norm(stack) / np.linalg.norm(matrix)
+        firm = np.full((len(matrix),), FIRM * ratio, dtype)
+        stack = np.concatenate([stack, firm[:, None] * matrix])
+    frame, coefficients = _orthonormal(stack)
+    project = frame.T * np.concatenate([scale, firm])
+    lift = lift_of(blank, points[:64])
+    table, watch = (
+        Table(p, jnp.asarray(f.reshape(-1, f.shape[-1]) @ coefficients), orders, out)
+        for p, f in ((points, features), (held_out, seen))
+    )
+    walls = None
+    if matrix is not None:
+        speed = jnp.asarray(RETURN / (made.t1 - made.t0), dtype)
+        change = jnp.asarray(matrix @ coefficients)
+        walls = Walls(change, wall_points, conditions, speed, out)
+    zeros = jnp.zeros((coefficients.shape[1],), dtype)
+    found = Galerkin(
+        evolution=evolution,
+        unknown=blank,
+        lift=lift,
+        table=table,
+        held_out=watch,
+        project=jnp.asarray(project),
+        walls=walls,
+        coefficients=jnp.asarray(coefficients),
+        rates=Rates(zeros, zeros[:0], zeros[:0]),
+        linear=False,
+        moving=has_moments(unknown),
+    )
+    return _diagonalised(found, made, key)
+
+
+def _wall_points(condition: Any, num: int, dtype: Any) -> Float[Array, "n dim"]:
+    dim = condition.region.dim
+    count = max(1, round(4 * num ** ((dim - 1) / dim)))
+    return jnp.asarray(condition.region.quadrature(count)[0], dtype)
+
+
+def _orthonormal(stack: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """An orthonormal basis of the columns that are not noise, and its coefficients."""
+    frame, triangle, order = scipy.linalg.qr(stack, mode="economic", pivoting=True)
+    sizes = np.abs(np.diag(triangle))
+    rank = int(np.sum(sizes > np.finfo(stack.dtype).eps ** CUT * sizes[0]))
+    inverse = scipy.linalg.solve_triangular(
+        triangle[:rank, :rank], np.eye(rank, dtype=stack.dtype)
+    )
+    coefficients = np.zeros((stack.shape[1], rank), stack.dtype)
+    coefficients[order[:rank]] = inverse
+    return frame[:, :rank], coefficients
+
+
+@eqx.filter_jit
+def _slopes(found: Galerkin, t, y, args):
+    """The right-hand side's derivatives in those of the field: `[n, out, orders, out]`."""
+    table, lift = found.table, found.lift_at(args)
+
+    def at(x, partials):
+        plus = None if lift is None else lift(t)
+        add = lambda v: v if plus is None else lambda x: v(x) + plus(x)
+        rhs = lambda v, x: found.evolution.rhs(add(v), t, x, args)
+        return sensitivities(rhs, Taylor(x, partials, table.orders))
+
+    return jax.vmap(at)(table.points, table.partials(y))
+
+
+def _diagonalised(found: Galerkin, made: Setting, key: jax.Array) -> Galerkin:
+    """The same in coordinates that make the linear part diagonal."""
+    table, args = found.table, made.args
+    size = table.entries.shape[1]
+    kind = table.entries.dtype
+    times = [jnp.asarray(t, kind) for t in (made.t0, made.t1)]
+    y0, _ = found.start(times[0], args)
+    noise = jnp.linalg.norm(y0) * jax.random.normal(key, y0.shape, kind) / size**0.5
+    slopes = [
+        np.asarray(_slopes(found, t, y, args))
+        for t, y in ((times[0], y0), (times[1], y0), (times[0], y0 + noise))
+    ]
+    now = slopes[0]
+    reach = 1e3 * np.finfo(now.dtype).eps * np.max(np.abs(now))
+    linear = all(np.max(np.abs(s - now)) <= reach for s in slopes[1:])
+    if not linear:
+        # What the points agree on: a linear part that stays one.
+        now = np.broadcast_to(np.mean(now, axis=0, keepdims=True), now.shape)
+    out = 1 if table.out is None else table.out
+    n, num = len(table.points), len(table.orders)
+    now = now.reshape(n, out, num, out)
+    block = np.asarray(table.entries).reshape(num, n, out, size)
+    rows = np.zeros((n, out, size), now.dtype)
+    for k in range(num):
+        for p in range(out):
+            rows += now[:, :, k, p, None] * block[k, :, None, p]
+    rows = rows.reshape(n * out, size)
+    if found.walls is not None:
+        back = found.walls.speed * found.walls.matrix
+        rows = np.concatenate([rows, -np.asarray(back)])
+    whole = np.asarray(found.project) @ rows
+    rates, basis = diagonalised(whole.astype(np.float64))
+    inverse = jnp.asarray(np.linalg.inv(basis), kind)
+    rates = jax.tree.map(lambda r: r.astype(kind), rates)
+    turn = lambda m: jnp.asarray(np.asarray(m) @ basis, kind)
+    found = eqx.tree_at(
+        lambda g: (
+            g.table.entries,
+            g.held_out.entries,
+            g.coefficients,
+            g.project,
+            g.rates,
+        ),
+        found,
+        (
+            turn(table.entries),
+            turn(found.held_out.entries),
+            turn(found.coefficients),
+            matmul(inverse, found.project),
+            rates,
+        ),
+    )
+    if found.walls is not None:
+        matrix = turn(found.walls.matrix)
+        found = eqx.tree_at(lambda g: g.walls.matrix, found, matrix)
+    return eqx.tree_at(lambda g: g.linear, found, linear)

@@ -1,0 +1,69 @@
+"""A linear flow in the coordinates in which it is diagonal."""
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+import scipy.linalg
+from jaxtyping import Array, Complex, Float
+
+
+class Rates(eqx.Module):
+    r"""The rates $\lambda$ of $w' = \lambda w$, real ones and pairs of complex ones.
+
+    Real coordinates are `[real modes, Re of pairs, -Im of pairs]`, so that a system of
+    `r` equations has `r` of them whatever its rates are.
+    """
+
+    real: Float[Array, " real"]
+    decay: Float[Array, " pairs"]
+    turn: Float[Array, " pairs"]
+
+    @property
+    def values(self) -> Complex[Array, " modes"]:
+        """One rate for each real mode and each pair."""
+        zeros = jnp.zeros_like(self.real)
+        return jnp.concatenate(
+            [self.real + 1j * zeros, self.decay + 1j * self.turn]
+        )
+
+    def modes(self, y: Float[Array, "*n r"]) -> Complex[Array, "*n modes"]:
+        """From real coordinates to modes."""
+        first, second = self.real.size, self.real.size + self.decay.size
+        alone = y[..., :first] + 0j
+        return jnp.concatenate(
+            [alone, y[..., first:second] - 1j * y[..., second:]], axis=-1
+        )
+
+    def real_form(self, w: Complex[Array, "*n modes"]) -> Float[Array, "*n r"]:
+        """From modes to real coordinates."""
+        pairs = w[..., self.real.size :]
+        return jnp.concatenate([w.real[..., : self.real.size], pairs.real, -pairs.imag], -1)
+
+    def __call__(self, y: Float[Array, "*n r"]) -> Float[Array, "*n r"]:
+        """The velocity of the linear flow."""
+        return self.real_form(self.values * self.modes(y))
+
+
+def diagonalised(matrix: Float[np.ndarray, "r r"]) -> tuple[Rates, np.ndarray]:
+    """Rates and a basis `X` in which `matrix` is as nearly diagonal as is safe.
+
+    A real Schur form: orthogonal but for the scaling inside pairs, so that no digit is
+    lost however far from normal the matrix is. What it leaves above the diagonal is not
+    part of the rates. Runs on the host, once for a run.
+    """
+    scale = np.linalg.norm(matrix)
+    if scale == 0 or np.linalg.norm(matrix - matrix.T) < 1e-6 * scale:
+        rates, basis = np.linalg.eigh((matrix + matrix.T) / 2)
+        empty = jnp.zeros((0,), rates.dtype)
+        return Rates(jnp.asarray(rates), empty, empty), basis
+    form, basis = scipy.linalg.schur(matrix, output="real")
+    # LAPACK leaves exact zeros below the diagonal but in the blocks of pairs.
+    starts = np.flatnonzero(np.diag(form, -1))
+    alone = np.setdiff1d(np.arange(len(form)), np.concatenate([starts, starts + 1]))
+    upper, lower = form[starts, starts + 1], form[starts + 1, starts]
+    turn = np.sqrt(-upper * lower)
+    # [[a, b], [c, a]] acts on (p, q): with q scaled by b / turn it is a rotation.
+    second = basis[:, starts + 1] * (turn / upper)
+    ordered = np.concatenate([basis[:, alone], basis[:, starts], second], axis=1)
+    rates = (np.diag(form)[alone], np.diag(form)[starts], turn)
+    return Rates(*(jnp.asarray(part) for part in rates)), ordered
