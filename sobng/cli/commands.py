@@ -6,6 +6,7 @@ import json
 import pathlib
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 import jax
 import jax.export
@@ -22,7 +23,7 @@ from sobng.cli.output import (
 from sobng.cli.running import compare, describe, make_field, reached, Run, run_case
 from sobng.evaluation import float_dtype
 from sobng.plotting import plot_comparison
-from sobng.problem import Case
+from sobng.problem import Case, Evolution
 from sobng.solution import load
 
 
@@ -66,13 +67,20 @@ def save(case: Case, runs: Sequence[Run], folder: pathlib.Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     solution = runs[0].solution
     solution.save(folder / f"{case.name}.sobng")
+    reference = case.reference
+    if reference is not None and isinstance(case.problem, Evolution):
+        reference = partial(reference, case.options.get("t1", 1.0))
     try:
         plot_comparison(
             folder / f"{case.name}.png",
             solution,
             case.problem.domain,
-            case.reference,
-            {run.label: run.solution.history for run in runs},
+            reference,
+            {
+                run.label: run.solution.history
+                for run in runs
+                if "loss" in run.solution.history
+            },
             observe=case.observe,
         )
     except ImportError as error:

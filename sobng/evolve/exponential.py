@@ -149,7 +149,9 @@ class ExponentialGauss(dfx.AbstractAdaptiveSolver):
         step = jnp.asarray(t1 - t0, y0.dtype)
         z = step * self.rates.values
         kind = y0.dtype
-        inner = jnp.stack([legendre_integrals(c, z, self.stages) for c in nodes])
+        ends = jnp.asarray([*nodes, 1.0], kind)
+        weights = jax.vmap(lambda c: legendre_integrals(c, z, self.stages))(ends)
+        inner, last = weights[:-1], weights[-1]
         grown = jnp.exp(jnp.asarray(nodes, kind)[:, None] * z) * self.rates.modes(y0)
         times = t0 + jnp.asarray(nodes, kind) * step
         scale = self.tolerance * jnp.linalg.norm(y0)
@@ -179,8 +181,7 @@ class ExponentialGauss(dfx.AbstractAdaptiveSolver):
         guess = at_nodes(self._extrapolated(solver_state, step))
         first = (guess, jnp.zeros_like(guess), jnp.full_like(y0, jnp.inf), 0)
         _, forcing, change, _ = jax.lax.while_loop(more, body, first)
-        weights = legendre_integrals(1.0, z, self.stages)
-        moved = jnp.sum(weights * self.rates.modes(forcing), axis=0)
+        moved = jnp.sum(last * self.rates.modes(forcing), axis=0)
         end = jnp.exp(z) * self.rates.modes(y0) + step * moved
         error = self._error(step, z, forcing) + change
         y1 = self.rates.real_form(end)
@@ -196,7 +197,9 @@ class ExponentialGauss(dfx.AbstractAdaptiveSolver):
         far = 1 + jnp.asarray(nodes, kind) * step / before
         rows = [jnp.ones_like(far), 2 * far - 1]
         for k in range(1, self.stages - 1):
-            rows.append(((2 * k + 1) * (2 * far - 1) * rows[-1] - k * rows[-2]) / (k + 1))
+            rows.append(
+                ((2 * k + 1) * (2 * far - 1) * rows[-1] - k * rows[-2]) / (k + 1)
+            )
         values = jnp.stack(rows[: self.stages], axis=1) @ forcing
         # Too long a step makes nonsense of it: then the value at its end.
         calm = step <= 1.5 * before

@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import equinox as eqx
 import jax
 import numpy as np
 
@@ -52,15 +53,18 @@ def feature_field(evolution: Evolution, bandwidth: float, num: int, key: Key) ->
     """Random sine features that repeat where the evolution says so."""
     repeated = periods(evolution)
     dim = evolution.dim + len(repeated)
-    field = with_bandwidth(
-        sine_features(dim, out=evolution.out, num=num, key=key), bandwidth
-    )
+    field = with_bandwidth(_sines(dim, evolution.out, num, key), bandwidth)
     if not repeated:
         return field
     lower, upper = evolution.domain.bounds
     rest = [axis for axis in range(evolution.dim) if axis not in repeated]
     bounds = {axis: (float(lower[axis]), float(upper[axis])) for axis in rest}
     return PeriodicEmbedding(field, repeated, bounds=bounds)
+
+
+@eqx.filter_jit  # one compilation instead of a dozen
+def _sines(dim: int, out: int | None, num: int, key: Key) -> Any:
+    return sine_features(dim, out=out, num=num, key=key)
 
 
 def feature_unknown(

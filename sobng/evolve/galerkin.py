@@ -19,7 +19,13 @@ from sobng.evolve.taylor import (
     sensitivities,
     Taylor,
 )
-from sobng.evolve.walls import at_time, has_moments, left_over, Nothing, residual_in_time
+from sobng.evolve.walls import (
+    at_time,
+    has_moments,
+    left_over,
+    Nothing,
+    residual_in_time,
+)
 from sobng.fields.constrained import Constrained
 from sobng.fields.partition import combine, linear_leaves, partition
 from sobng.linalg.spectrum import matmul
@@ -37,6 +43,10 @@ FIRM = 1e3
 
 RETURN = 100.0
 """How often boundary rows forget their error by a factor of e, during a run."""
+
+
+REFITS = 3
+"""How often coefficients are corrected; each gains as many digits as the first has."""
 
 
 class Table(eqx.Module):
@@ -116,13 +126,26 @@ class Galerkin(eqx.Module):
         done = matmul(self.held_out.values, self.velocity(t, y, args))
         return jnp.stack([jnp.mean((wanted - done) ** 2), jnp.mean(wanted**2)])
 
+    @eqx.filter_jit
     def field(self, t: Any, y: Float[Array, " r"], args: Any) -> PyTree:
-        """The field at one time."""
-        linear = linear_leaves(self.unknown)
-        params, rest = eqx.partition(self.unknown, linear)
+        """The field at one time.
+
+        The coefficients of nearly dependent features are large, and lose digits to
+        rounding: what they miss of the values is fitted again.
+        """
+        params, rest = eqx.partition(self.unknown, linear_leaves(self.unknown))
         _, unravel = jfu.ravel_pytree(params)
-        moved = combine(unravel(matmul(self.coefficients, y)), rest)
-        return at_time(moved, t, args) if self.moving else moved
+        wanted = matmul(self.table.values, y)
+        bare = jax.vmap(self.unknown)(self.table.points)
+        coefficients = matmul(self.coefficients, y)
+        size = len(wanted)
+        for _ in range(REFITS):
+            found = jax.vmap(combine(unravel(coefficients), rest))(self.table.points)
+            miss = wanted - jnp.ravel(found - bare)
+            again = matmul(self.project[:, :size], miss)
+            coefficients = coefficients + matmul(self.coefficients, again)
+        moved = combine(unravel(coefficients), rest)
+        return at_time(moved, jnp.asarray(t, y.dtype), args) if self.moving else moved
 
     @eqx.filter_jit
     def start(self, t0: Any, args: Any) -> tuple[Float[Array, " r"], Float[Array, ""]]:

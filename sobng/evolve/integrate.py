@@ -135,7 +135,9 @@ def integrate(
             squares.append(np.asarray(looks[:accepted]))
             ts.append(new)
             infos.append(
-                jax.tree.map(lambda i: np.asarray(i[:accepted]), found.interpolation.infos)
+                jax.tree.map(
+                    lambda i: np.asarray(i[:accepted]), found.interpolation.infos
+                )
             )
             times = np.asarray([float(time), *new])
             state, time = found.ys[accepted - 1], found.ts[accepted - 1]

@@ -22,9 +22,7 @@ class Rates(eqx.Module):
     def values(self) -> Complex[Array, " modes"]:
         """One rate for each real mode and each pair."""
         zeros = jnp.zeros_like(self.real)
-        return jnp.concatenate(
-            [self.real + 1j * zeros, self.decay + 1j * self.turn]
-        )
+        return jnp.concatenate([self.real + 1j * zeros, self.decay + 1j * self.turn])
 
     def modes(self, y: Float[Array, "*n r"]) -> Complex[Array, "*n modes"]:
         """From real coordinates to modes."""
@@ -37,25 +35,37 @@ class Rates(eqx.Module):
     def real_form(self, w: Complex[Array, "*n modes"]) -> Float[Array, "*n r"]:
         """From modes to real coordinates."""
         pairs = w[..., self.real.size :]
-        return jnp.concatenate([w.real[..., : self.real.size], pairs.real, -pairs.imag], -1)
+        return jnp.concatenate(
+            [w.real[..., : self.real.size], pairs.real, -pairs.imag], -1
+        )
 
     def __call__(self, y: Float[Array, "*n r"]) -> Float[Array, "*n r"]:
         """The velocity of the linear flow."""
         return self.real_form(self.values * self.modes(y))
 
 
-def diagonalised(matrix: Float[np.ndarray, "r r"]) -> tuple[Rates, np.ndarray]:
-    """Rates and a basis `X` in which `matrix` is as nearly diagonal as is safe.
+WELL = 1e6
+"""Condition number of a basis of eigenvectors up to which it is used."""
 
-    A real Schur form: orthogonal but for the scaling inside pairs, so that no digit is
-    lost however far from normal the matrix is. What it leaves above the diagonal is not
-    part of the rates. Runs on the host, once for a run.
+
+def diagonalised(matrix: Float[np.ndarray, "r r"]) -> tuple[Rates, np.ndarray]:
+    """Rates and a basis `X` in which `matrix` is diagonal, or as nearly as is safe.
+
+    Eigenvectors where they are well conditioned; else a real Schur form, orthogonal but
+    for the scaling inside pairs, so that no digit is lost however far from normal the
+    matrix is. What that leaves above the diagonal is not part of the rates. Runs on the
+    host, once for a run.
     """
     scale = np.linalg.norm(matrix)
     if scale == 0 or np.linalg.norm(matrix - matrix.T) < 1e-6 * scale:
         rates, basis = np.linalg.eigh((matrix + matrix.T) / 2)
-        empty = jnp.zeros((0,), rates.dtype)
-        return Rates(jnp.asarray(rates), empty, empty), basis
+        return _rates(rates, rates[:0], rates[:0]), basis
+    values, vectors = np.linalg.eig(matrix)
+    alone, first = np.flatnonzero(values.imag == 0), np.flatnonzero(values.imag > 0)
+    pairs = vectors[:, first]
+    basis = np.concatenate([vectors[:, alone].real, pairs.real, pairs.imag], axis=1)
+    if np.linalg.cond(basis) < WELL:
+        return _rates(values[alone].real, values[first].real, values[first].imag), basis
     form, basis = scipy.linalg.schur(matrix, output="real")
     # LAPACK leaves exact zeros below the diagonal but in the blocks of pairs.
     starts = np.flatnonzero(np.diag(form, -1))
@@ -65,5 +75,8 @@ def diagonalised(matrix: Float[np.ndarray, "r r"]) -> tuple[Rates, np.ndarray]:
     # [[a, b], [c, a]] acts on (p, q): with q scaled by b / turn it is a rotation.
     second = basis[:, starts + 1] * (turn / upper)
     ordered = np.concatenate([basis[:, alone], basis[:, starts], second], axis=1)
-    rates = (np.diag(form)[alone], np.diag(form)[starts], turn)
-    return Rates(*(jnp.asarray(part) for part in rates)), ordered
+    return _rates(np.diag(form)[alone], np.diag(form)[starts], turn), ordered
+
+
+def _rates(real: np.ndarray, decay: np.ndarray, turn: np.ndarray) -> Rates:
+    return Rates(jnp.asarray(real), jnp.asarray(decay), jnp.asarray(turn))

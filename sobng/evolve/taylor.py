@@ -29,7 +29,9 @@ def orders_up_to(dim: int, order: int) -> Orders:
         pairs = itertools.combinations_with_replacement(units, 2)
         second = [tuple(map(sum, zip(a, b, strict=True))) for a, b in pairs]
         indices = [(0,) * dim, *units, *second]
-    return tuple(sorted((i for i in indices if sum(i) <= order), key=lambda i: (sum(i), i)))
+    return tuple(
+        sorted((i for i in indices if sum(i) <= order), key=lambda i: (sum(i), i))
+    )
 
 
 def derivative(function: Callable, order: Sequence[int]) -> Callable[[Point], Value]:

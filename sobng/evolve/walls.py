@@ -53,7 +53,9 @@ def walled(evolution: Evolution, field: Any, t: Any, args: Any) -> Any:
         _now(c, t, args) for c in evolution.boundary if isinstance(c, Dirichlet)
     ]
     inside = Condition(
-        lambda u, x, args: u(x), evolution.domain.interior, name="inside of an evolution"
+        lambda u, x, args: u(x),
+        evolution.domain.interior,
+        name="inside of an evolution",
     )
     unknown = impose(Problem(inside, *conditions), field)
     _check_periods(evolution, unknown)
@@ -137,4 +139,3 @@ class Nothing(AbstractField):
 
     def linear_leaves(self):
         return self
-

@@ -56,14 +56,15 @@ class Case(eqx.Module):
         """**Arguments:**
 
         - `name`: the name in tables.
-        - `problem`: a [`sobng.Problem`][] or [`sobng.Energy`][].
+        - `problem`: a [`sobng.Problem`][], [`sobng.Energy`][] or [`sobng.Evolution`][].
         - `field`: a function from a key to a field, or `None` to let sobng choose.
-        - `reference`: the exact or reference solution at one point.
+        - `reference`: the exact or reference solution at one point; for an evolution
+            `reference(t, x)`, at one time and point.
         - `observe`: what of the unknown the reference speaks of: `None` (all of it), a
             component or components, a key of a dict, a function `observe(value)` of
             the value, or `observe(u, x)`.
         - `solver`: a solver, or `None` for the default.
-        - `options`: keywords for `solve`.
+        - `options`: keywords for `solve`, or for `evolve`.
         - `accuracy`: the relative L2 error that counts as success.
         - `tags`, `good_values`: for people and for lists.
 
@@ -71,7 +72,7 @@ class Case(eqx.Module):
         """
         if not isinstance(problem, Problem | Energy | Evolution):
             raise ValueError(
-                f"Case '{name}' needs a `Problem` or an `Energy`. Got {problem!r}."
+                f"Case '{name}' needs a `Problem`, an `Energy` or an `Evolution`. Got {problem!r}."
             )
         if field is not None and not callable(field):
             raise ValueError(
@@ -88,3 +89,33 @@ class Case(eqx.Module):
         self.accuracy = accuracy
         self.tags = tuple(tags)
         self.good_values = good_values
+
+    def space_time(self, field: Callable | None = None, **options: Any) -> "Case":
+        """The same case of an evolution as a problem in space-time, for `solve`.
+
+        **Arguments:**
+
+        - `field`: a function from a key to a field of points `(t, x)`.
+        - `options`: keywords for `solve`.
+
+        **Raises:** `ValueError` if the problem is no evolution.
+        """
+        if not isinstance(self.problem, Evolution):
+            raise ValueError(
+                f"Case '{self.name}' is no evolution. Got {type(self.problem).__name__}, "
+                "which has no other route."
+            )
+        times = self.options.get("t0", 0.0), self.options.get("t1", 1.0)
+        reference: Any = self.reference
+        by_point = None if reference is None else lambda p: reference(p[0], p[1:])
+        return Case(
+            self.name,
+            self.problem.space_time(*times),
+            field,
+            reference=by_point,
+            observe=self.observe,
+            options=options,
+            accuracy=self.accuracy,
+            tags=self.tags,
+            good_values=self.good_values,
+        )
