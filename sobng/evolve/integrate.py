@@ -144,6 +144,8 @@ def integrate(
             # The last step was cut to its end, the one before it was not.
             dt = dt if fixed else jnp.asarray(np.max(np.diff(times)[-2:]), kind)
             states = (found.solver_state, found.controller_state)
+            if hasattr(motion, "renewed"):
+                motion = motion.renewed(time, state, args)
         defect, _ = _relative(squares[-1][-1:])
         stop = look(time=float(time), defect=float(defect[0]), steps=steps)
         if bool(found.result == dfx.RESULTS.successful):

@@ -82,7 +82,7 @@ class Ladder:
         What a rung changed was the error of the rung below it; the ratio of two such
         changes tells what is left.
         """
-        done = self._whole()
+        done = self.whole
         if len(done) < 2:
             return None
         change = done[-1].difference(done[-2])
@@ -94,8 +94,9 @@ class Ladder:
             )
         return np.maximum(factor * change, done[-1].miss)
 
-    def _whole(self) -> list[Attempt]:
-        """The runs to the end, with what a user's event may have cut."""
+    @property
+    def whole(self) -> list[Attempt]:
+        """The runs to the end, or to an event of the user."""
         return [a for a in self.attempts if a.facts["complete"]]
 
     def _judge(self, attempt: Attempt, last: bool) -> Any:
@@ -110,7 +111,7 @@ class Ladder:
         if errors is not None:
             if errors[-1] <= self.goal:
                 return RESULTS.tolerance_reached
-            done = self._whole()
+            done = self.whole
             if len(done) > 2:
                 new, old = done[-1].difference(done[-2]), done[-2].difference(done[-3])
                 if np.max(new) > SETTLED * np.max(old) and np.max(new) < 1e-2:
