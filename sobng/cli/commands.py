@@ -22,7 +22,7 @@ from sobng.cli.output import (
 )
 from sobng.cli.running import compare, describe, make_field, reached, Run, run_case
 from sobng.evaluation import float_dtype
-from sobng.plotting import plot_comparison
+from sobng.plotting import plot_comparison, plot_solution
 from sobng.problem import Case, Evolution
 from sobng.solution import load
 
@@ -67,20 +67,21 @@ def save(case: Case, runs: Sequence[Run], folder: pathlib.Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     solution = runs[0].solution
     solution.save(folder / f"{case.name}.sobng")
-    reference = case.reference
-    if reference is not None and isinstance(case.problem, Evolution):
-        reference = partial(reference, case.options.get("t1", 1.0))
+    picture = folder / f"{case.name}.png"
+    domain, reference = case.problem.domain, case.reference
     try:
+        if isinstance(case.problem, Evolution):
+            end = case.options.get("t1", 1.0)
+            last = None if reference is None else partial(reference, end)
+            observe = None if last is None else case.observe
+            plot_solution(solution.field, domain, last, observe=observe, path=picture)
+            return
         plot_comparison(
-            folder / f"{case.name}.png",
+            picture,
             solution,
-            case.problem.domain,
+            domain,
             reference,
-            {
-                run.label: run.solution.history
-                for run in runs
-                if "loss" in run.solution.history
-            },
+            {run.label: run.solution.history for run in runs},
             observe=case.observe,
         )
     except ImportError as error:

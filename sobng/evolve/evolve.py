@@ -99,9 +99,50 @@ def evolve(
             circle,
             boundary=[sn.Periodic(circle, 0)],
         )
-        solution = sn.evolve(evolution, t0=0.0, t1=1.0, key=jax.random.key(0))
+        solution = sn.evolve(
+            evolution, t0=0.0, t1=1.0, key=jax.random.key(0), tolerance=1e-5
+        )
         solution(1.0, jnp.array([0.3])), solution.error
         ```
+
+    Without a field, random sine features stay fixed and their coefficients move: the
+    right-hand side is projected orthogonally on their span, its linear part is made
+    diagonal, and [`sobng.ExponentialGauss`][] steps it. Runs on ever more features
+    follow until two agree, and their difference is the estimate of the error. A field of
+    yours moves in its last layer, if that follows the right-hand side to a millionth;
+    else all its parameters move, on points that follow the slopes in one dimension.
+    `stats["motion"]` says which.
+
+    **Main arguments:**
+
+    - `evolution`: a [`sobng.Evolution`][].
+    - `field`: a field of a point in space, or `None` to let sobng choose.
+    - `t0`, `t1`: the interval of time.
+    - `key`: a JAX random key.
+
+    **Other arguments:**
+
+    - `solver`: a Diffrax solver, for instance `diffrax.Kvaerno5()`; by default exponential
+        steps for features and `diffrax.Dopri8()` for all parameters.
+    - `stepsize_controller`, `dt0`, `event`: as in `diffrax.diffeqsolve`; the state is the
+        vector of coefficients or parameters, and its size that of the $L^2$ norm for
+        features.
+    - `saveat`: a `diffrax.SaveAt` whose `ts` are the times at which errors are
+        estimated. The solution can be evaluated at all times anyway.
+    - `args`: handed to all functions of the evolution, instead of its own.
+    - `max_steps`: the most accepted steps of one run.
+    - `time_limit`: the most seconds, compilation not counted.
+    - `tolerance`: the relative L2 error at the last time to stop at; as accurate as it
+        gets by default.
+    - `observe`: of which components the error is estimated, as in [`sobng.Case`][].
+    - `callbacks`, `progress`: functions of a [`sobng.Record`][], called every few dozen
+        steps, with the projection residual as `held_out`.
+    - `throw`: raise an error if the run blows up; otherwise the result says so, and all
+        times before can be used.
+
+    **Returns:** a [`sobng.Evolved`][].
+
+    **Raises:** `ValueError` if the statement or an argument cannot be used.
     """
     settings = Settings.checked(
         max_steps=max_steps,
@@ -256,12 +297,8 @@ class _Run:
                     return attempt
         self.stage = "initial values"
         limit = None if self.settings.time_limit is None else self.seconds_left() / 3
-        unknown = fitted(
-            self.evolution, unknown, self.t0, self.args, self.key, limit
-        )
-        motion = moving(
-            self.evolution, unknown, self.t0, self.t1, self.args, self.key
-        )
+        unknown = fitted(self.evolution, unknown, self.t0, self.args, self.key, limit)
+        motion = moving(self.evolution, unknown, self.t0, self.t1, self.args, self.key)
         made = Setting(self.evolution, (), self.t0, self.t1, self.args)
         return self.attempt(made, motion, MOVING_STEP, None)
 
@@ -351,8 +388,10 @@ class _Run:
         trip = best.trip
         if bool(trip.result != RESULTS.successful):
             result = trip.result
-        reason = "" if errors is not None else (
-            "No two runs on frozen features came to the end, to compare with."
+        reason = (
+            ""
+            if errors is not None
+            else ("No two runs on frozen features came to the end, to compare with.")
         )
         attempts = [] if ladder is None else ladder.attempts
         stats = {

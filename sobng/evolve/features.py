@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 import equinox as eqx
-import jax
+import jax.numpy as jnp
 import numpy as np
 
 from sobng.evolve.walls import walled
@@ -68,11 +68,11 @@ def _sines(dim: int, out: int | None, num: int, key: Key) -> Any:
 
 
 def feature_unknown(
-    evolution: Evolution, bandwidth: float, num: int, t0: float, args: Any, key: Key
+    evolution: Evolution, bandwidth: float, num: int, t0: Any, args: Any, key: Key
 ) -> Any:
     """The same with all conditions imposed that can be."""
     field = feature_field(evolution, bandwidth, num, key)
-    return walled(evolution, field, jax.numpy.asarray(t0), args)
+    return walled(evolution, field, jnp.asarray(t0), args)
 
 
 def rule(evolution: Evolution, num: int) -> tuple[HostPoints, HostWeights]:

@@ -219,6 +219,4 @@ def attempt_on(
         ended == RESULTS.event_occurred
     )
     facts = {**facts, "complete": complete}
-    return Attempt(
-        motion, trip, float(miss), seconds() - begun, values, times, facts
-    )
+    return Attempt(motion, trip, float(miss), seconds() - begun, values, times, facts)

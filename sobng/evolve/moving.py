@@ -105,7 +105,9 @@ class Moving(eqx.Module):
         """The parameters that were fitted, and what they miss of the initial values."""
         y = jfu.ravel_pytree(self.params)[0]
         u = self.field(jnp.asarray(t0, y.dtype), y, args)
-        wanted = jax.vmap(lambda x: self.evolution.initial_value(x, args))(self.held_out)
+        wanted = jax.vmap(lambda x: self.evolution.initial_value(x, args))(
+            self.held_out
+        )
         miss = jax.vmap(u)(self.held_out) - wanted
         return y, jnp.linalg.norm(miss) / jnp.linalg.norm(wanted)
 

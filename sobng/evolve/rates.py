@@ -1,6 +1,7 @@
 """A linear flow in the coordinates in which it is diagonal."""
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
@@ -21,27 +22,24 @@ class Rates(eqx.Module):
     @property
     def values(self) -> Complex[Array, " modes"]:
         """One rate for each real mode and each pair."""
-        zeros = jnp.zeros_like(self.real)
-        return jnp.concatenate([self.real + 1j * zeros, self.decay + 1j * self.turn])
+        turn = jnp.concatenate([jnp.zeros_like(self.real), self.turn])
+        return jax.lax.complex(jnp.concatenate([self.real, self.decay]), turn)
 
     def modes(self, y: Float[Array, "*n r"]) -> Complex[Array, "*n modes"]:
         """From real coordinates to modes."""
         first, second = self.real.size, self.real.size + self.decay.size
-        alone = y[..., :first] + 0j
-        return jnp.concatenate(
-            [alone, y[..., first:second] - 1j * y[..., second:]], axis=-1
-        )
+        rest = -y[..., second:]
+        zeros = jnp.zeros_like(y[..., :first])
+        return jax.lax.complex(y[..., :second], jnp.concatenate([zeros, rest], axis=-1))
 
     def real_form(self, w: Complex[Array, "*n modes"]) -> Float[Array, "*n r"]:
         """From modes to real coordinates."""
-        pairs = w[..., self.real.size :]
-        return jnp.concatenate(
-            [w.real[..., : self.real.size], pairs.real, -pairs.imag], -1
-        )
+        return jnp.concatenate([w.real, -w.imag[..., self.real.size :]], axis=-1)
 
     def __call__(self, y: Float[Array, "*n r"]) -> Float[Array, "*n r"]:
         """The velocity of the linear flow."""
-        return self.real_form(self.values * self.modes(y))
+        modes = self.modes(y)
+        return self.real_form(jnp.broadcast_to(self.values, modes.shape) * modes)
 
 
 WELL = 1e6

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from sobng.evolve.path import Path
+from sobng.plotting.strip import plot_strip
 from sobng.results import RESULTS
 from sobng.solution import Facts, Solution
 
@@ -189,8 +190,6 @@ class Evolved(eqx.Module):
 
         **Returns:** a Matplotlib figure.
         """
-        from sobng.plotting.strip import plot_strip
-
         times = np.linspace(self.t0, self.t1, num)
         return plot_strip([(t, self.at(t)) for t in times], self.domain, path=path)
 

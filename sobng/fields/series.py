@@ -4,6 +4,7 @@ import pathlib
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -70,11 +71,17 @@ class FourierSeries(eqx.Module):
         at = jnp.asarray(t, kind)
         gaps = jnp.abs(jnp.asarray(self.times, kind) - at)
         value = jnp.asarray(self.spectra)[jnp.argmin(gaps)]
-        part = (x.astype(kind) - self.lower) / (self.upper - self.lower)
+        lower, upper = jnp.asarray(self.lower, kind), jnp.asarray(self.upper, kind)
+        part = (x.astype(kind) - lower) / (upper - lower)
         for axis in reversed(range(len(self.lower))):
             num = value.shape[axis]
-            waves = jnp.asarray(np.fft.fftfreq(num, 1 / num), kind)
-            value = value @ jnp.exp(2j * jnp.pi * waves * part[axis])
+            angle = (
+                2
+                * jnp.pi
+                * part[axis]
+                * jnp.asarray(np.fft.fftfreq(num, 1 / num), kind)
+            )
+            value = value @ jnp.exp(jax.lax.complex(jnp.zeros_like(angle), angle))
         known = jnp.min(gaps) <= 1e-6 * (1 + jnp.abs(at))
         found = jnp.stack([value.real, value.imag]) if self.both else value.real
         return jnp.where(known, found, jnp.nan).astype(x.dtype)

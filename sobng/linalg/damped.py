@@ -8,7 +8,9 @@ from sobng.linalg.spectrum import Damping, matmul
 
 
 def damped_solution(
-    matrix: Float[Array, "rows params"], target: Float[Array, " rows"], relative: Damping
+    matrix: Float[Array, "rows params"],
+    target: Float[Array, " rows"],
+    relative: Damping,
 ) -> Float[Array, " params"]:
     r"""The minimiser of $|A v - b|^2 + \mu^2 |v|^2$, by one QR of $A$ over $\mu I$.
 
