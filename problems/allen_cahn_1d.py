@@ -4,8 +4,9 @@
       u = x² cos(πx)               at t = 0.
 
 The periodic extension of the initial values has a kink at the ends, which the equation
-smooths out. The reference is made by `references/fourier.py`, a spectral solution of two
-resolutions and two step sizes that agree to 4e-11 at the end.
+smooths out.
+The reference is made by `references/fourier.py`: spectral solutions of two resolutions and
+two step sizes, which agree to 4e-11 at the end.
 """
 
 import pathlib

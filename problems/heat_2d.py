@@ -3,8 +3,8 @@
     u_t = Δu / 10   in (0, 2π)², periodic, 0 < t < 4,
 
 from the initial values of the TENG papers, a sum of four exponentials of sines.
-The reference is made by `references/fourier.py`, a spectral solution of two
-resolutions and two step sizes that agree to rounding at the end.
+The reference is made by `references/fourier.py`: spectral solutions of two resolutions and
+two step sizes, which agree to rounding at the end.
 """
 
 import pathlib

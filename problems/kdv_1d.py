@@ -3,8 +3,9 @@
     u_t + u u_x + 0.022² u_xxx = 0   in -1 < x < 1, periodic, 0 < t < 1,
                              u = cos(πx)   at t = 0.
 
-Dispersive: third derivatives that oscillate and do not decay. The reference is made by `references/fourier.py`, a spectral solution of two
-resolutions and two step sizes that agree to 5e-11 at the end.
+Dispersive: third derivatives that oscillate and do not decay.
+The reference is made by `references/fourier.py`: spectral solutions of two resolutions and
+two step sizes, which agree to 5e-11 at the end.
 """
 
 import pathlib

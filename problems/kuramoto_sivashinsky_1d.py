@@ -4,8 +4,9 @@
                                                       u = cos x (1 + sin x)   at t = 0.
 
 Small differences grow by up to e²⁵ in this time, so that rounding alone limits what is
-meant by a solution at the end. The reference is made by `references/fourier.py`, a spectral solution of two
-resolutions and two step sizes that agree to 2e-6 at the end.
+meant by a solution at the end.
+The reference is made by `references/fourier.py`: spectral solutions of two resolutions and
+two step sizes, which agree to 2e-6 at the end.
 """
 
 import pathlib

@@ -4,8 +4,8 @@
                           h = 2 sech x   at t = 0.
 
 The unknown is (Re h, Im h). The solution of the whole line differs by 5e-7.
-The reference is made by `references/fourier.py`, a spectral solution of two
-resolutions and two step sizes that agree to 7e-10 at the end.
+The reference is made by `references/fourier.py`: spectral solutions of two resolutions and
+two step sizes, which agree to 7e-10 at the end.
 """
 
 import pathlib

@@ -134,11 +134,8 @@ def integrate(
             looks = defects(motion, found.ts, found.ys, args)
             squares.append(np.asarray(looks[:accepted]))
             ts.append(new)
-            infos.append(
-                jax.tree.map(
-                    lambda i: np.asarray(i[:accepted]), found.interpolation.infos
-                )
-            )
+            kept = found.interpolation.infos
+            infos.append(jax.tree.map(lambda i, n=accepted: np.asarray(i[:n]), kept))
             times = np.asarray([float(time), *new])
             state, time = found.ys[accepted - 1], found.ts[accepted - 1]
             # The last step was cut to its end, the one before it was not.

@@ -63,7 +63,7 @@ class Taylor(eqx.Module):
     """
 
     centre: Point
-    partials: Float[Array, "orders *out"]
+    partials: Float[Array, "orders ..."]
     orders: Orders = eqx.field(static=True)
 
     def __call__(self, x: Point) -> Value:

@@ -72,7 +72,8 @@ class Case(eqx.Module):
         """
         if not isinstance(problem, Problem | Energy | Evolution):
             raise ValueError(
-                f"Case '{name}' needs a `Problem`, an `Energy` or an `Evolution`. Got {problem!r}."
+                f"Case '{name}' needs a `Problem`, an `Energy` or an `Evolution`. Got "
+                f"{problem!r}."
             )
         if field is not None and not callable(field):
             raise ValueError(
