@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sobng.evolve.walls import Moment
 from sobng.loop import reachable
 from sobng.problem import Dirichlet, Evolution, Periodic
+from sobng.problem.evolution import value_in_time
 from sobng.typing import Point
 
 
@@ -73,9 +73,8 @@ def _check_start(evolution, condition, t0, args, scale) -> None:
     if condition.exact is False:
         return
     points, _ = condition.region.quadrature(8)
-    value = Moment(condition.value, jnp.asarray(t0), args)
     for x in jnp.asarray(points):
-        given = value(x) if callable(condition.value) else jnp.asarray(condition.value)
+        given = value_in_time(condition.value, jnp.asarray(t0), x, args)
         start = evolution.initial_value(x, args)
         start = (
             start

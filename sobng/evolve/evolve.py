@@ -26,7 +26,7 @@ from sobng.evolve.ladder import (
 )
 from sobng.evolve.moving import fitted, moving
 from sobng.evolve.solution import Evolved
-from sobng.evolve.walls import walled
+from sobng.evolve.walls import check_periods, walled
 from sobng.fields.mlp import MLP
 from sobng.fields.partition import linear_leaves
 from sobng.fields.periodic import PeriodicEmbedding
@@ -248,6 +248,7 @@ class _Run:
                     return self.finished(ladder.whole[-1], ladder, ladder.result)
                 field = network(self.evolution, self.key)
             unknown = walled(self.evolution, field, jnp.asarray(self.t0), self.args)
+            check_periods(self.evolution, unknown)
             attempt = self.given(unknown)
             ladder = None
             if bool(attempt.trip.result != RESULTS.time_limit_reached):

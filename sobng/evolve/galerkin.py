@@ -207,15 +207,19 @@ def lift_of(unknown: PyTree, points: Float[Array, "n dim"]) -> Any:
     """The unknown without its features: a function of a point, or `None` for zero."""
     lift = unknown
     if isinstance(unknown, Constrained):
-        inner = jax.vmap(unknown.field)(points)
-        if not bool(jnp.any(inner)):
+        if not bool(_anything(unknown.field, points)):
             nothing = Nothing(unknown.dim, unknown.out)
             lift = eqx.tree_at(lambda u: u.field, unknown, nothing)
             if unknown.lift is None:
                 return None
     if has_moments(unknown):
         return lift
-    return lift if bool(jnp.any(jax.vmap(unknown)(points))) else None
+    return lift if bool(_anything(unknown, points)) else None
+
+
+@eqx.filter_jit
+def _anything(field: Any, points: Float[Array, "n dim"]) -> Array:
+    return jnp.any(jax.vmap(field)(points))
 
 
 class Setting(eqx.Module):

@@ -96,33 +96,37 @@ def needed_orders(
     return None
 
 
+# Fields are PyTrees of like structure: each of these is compiled once for all trials.
+
+
+@eqx.filter_jit
+def _both(rhs, u, points, orders):
+    def at(x):
+        local = Taylor(x, derivatives(u, orders)(x), orders)
+        return jnp.asarray(rhs(u, x)), jnp.asarray(rhs(local, x))
+
+    return jax.vmap(at)(points)
+
+
 def _same(rhs, u, points, orders) -> bool:
-    @jax.jit
-    def both(points):
-        def at(x):
-            local = Taylor(x, derivatives(u, orders)(x), orders)
-            return jnp.asarray(rhs(u, x)), jnp.asarray(rhs(local, x))
-
-        return jax.vmap(at)(points)
-
-    one, other = both(points)
+    one, other = _both(rhs, u, points, orders)
     reach = 1e3 * float(jnp.finfo(one.dtype).eps) ** 0.75
     return bool(jnp.max(jnp.abs(one - other)) <= reach * jnp.max(jnp.abs(one)))
 
 
+@eqx.filter_jit
+def _slopes(rhs, u, points, orders):
+    def at(x):
+        local = lambda partials: jnp.asarray(rhs(Taylor(x, partials, orders), x))
+        return jax.jacfwd(local)(derivatives(u, orders)(x))
+
+    return jax.vmap(at)(points)
+
+
 def _used(rhs, u, points, orders) -> np.ndarray:
     """Whether each derivative changes the right-hand side, at some point."""
-
-    @jax.jit
-    def slopes(points):
-        def at(x):
-            local = lambda partials: jnp.asarray(rhs(Taylor(x, partials, orders), x))
-            return jax.jacfwd(local)(derivatives(u, orders)(x))
-
-        return jax.vmap(at)(points)
-
-    found = slopes(points)  # [n, *out, orders, *out]
-    out = u(points[0]).ndim
+    found = _slopes(rhs, u, points, orders)  # [n, *out, orders, *out]
+    out = (found.ndim - 2) // 2
     axes = tuple(i for i in range(found.ndim) if i != 1 + out)
     return np.asarray(jnp.any(found != 0, axis=axes))
 

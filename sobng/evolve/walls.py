@@ -57,9 +57,7 @@ def walled(evolution: Evolution, field: Any, t: Any, args: Any) -> Any:
         evolution.domain.interior,
         name="inside of an evolution",
     )
-    unknown = impose(Problem(inside, *conditions), field)
-    _check_periods(evolution, unknown)
-    return unknown
+    return impose(Problem(inside, *conditions), field)
 
 
 def _now(condition: Dirichlet, t: Any, args: Any) -> Dirichlet:
@@ -94,7 +92,8 @@ def left_over(evolution: Evolution, unknown: Any) -> tuple[Any, ...]:
     )
 
 
-def _check_periods(evolution: Evolution, unknown: Any) -> None:
+def check_periods(evolution: Evolution, unknown: Any) -> None:
+    """Raises `ValueError` unless a field repeats where the evolution says so."""
     for condition in evolution.boundary:
         if not isinstance(condition, Periodic):
             continue
