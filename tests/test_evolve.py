@@ -64,49 +64,6 @@ def test_the_history_tells_of_every_step(solution):
     assert "tolerance" in solution.message
 
 
-def test_a_wall_that_moves_in_time_is_followed_exactly():
-    # u = x sin t + exp(-t) sin(pi x), with the source that belongs to it.
-    def rhs(u, t, x, args):
-        source = x[0] * jnp.cos(t) + (jnp.pi**2 - 1) * jnp.exp(-t) * jnp.sin(
-            jnp.pi * x[0]
-        )
-        return sn.laplacian(u)(x) + source
-
-    evolution = sn.Evolution(
-        rhs,
-        lambda x: jnp.sin(jnp.pi * x[0]),
-        ROD,
-        boundary=[
-            sn.Dirichlet(ROD.part("left"), 0.0, name="left"),
-            sn.Dirichlet(ROD.part("right"), lambda t, x: jnp.sin(t), name="right"),
-        ],
-    )
-    found = sn.evolve(evolution, t0=0.0, t1=1.0, key=jr.key(0), tolerance=1e-8)
-    wanted = X[:, 0] * jnp.sin(1.0) + jnp.exp(-1.0) * jnp.sin(jnp.pi * X[:, 0])
-    assert jnp.max(jnp.abs(found(1.0, X) - wanted)) < 1e-8
-    assert abs(found.at(0.7)(jnp.asarray([1.0])) - jnp.sin(0.7)) < 1e-15
-
-
-def test_insulated_walls_are_kept_by_rows():
-    evolution = sn.Evolution(
-        heat,
-        lambda x: jnp.cos(jnp.pi * x[0]),
-        ROD,
-        boundary=[sn.Neumann(ROD.boundary, 0.0)],
-    )
-    found = sn.evolve(evolution, t0=0.0, t1=0.5, key=jr.key(0), tolerance=1e-7)
-    wanted = jnp.exp(-(jnp.pi**2) / 8) * jnp.cos(jnp.pi * X[:, 0])
-    assert jnp.max(jnp.abs(found(0.5, X) - wanted)) < 1e-7
-    assert bool(found.result == sn.RESULTS.tolerance_reached)
-
-
-def test_an_event_ends_the_run_where_it_happens():
-    event = dfx.Event(lambda t, y, args, **kwargs: t > 0.4)
-    found = sn.evolve(HEAT, t0=0.0, t1=1.0, key=jr.key(0), event=event, dt0=0.1)
-    assert bool(found.result == sn.RESULTS.event_occurred)
-    assert 0.4 < found.t1 <= 1.0
-
-
 def test_the_exact_solution_has_no_residual_in_space_time():
     problem = HEAT.space_time(0.0, 1.0)
     u = lambda p: exact(p[0], p[1:])

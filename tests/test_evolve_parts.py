@@ -33,16 +33,26 @@ EVOLUTION = sn.Evolution(
 )
 
 
+def on_features(evolution, bandwidth, end):
+    """The motion of so many frozen features."""
+    small = feature_unknown(evolution, 2.0, 8, 0.0, None, jr.key(0))
+    made = setting(evolution, small, 0.0, end, None, jr.key(1))
+    num = count(evolution, bandwidth)
+    unknown = feature_unknown(evolution, bandwidth, num, 0.0, None, jr.key(2))
+    points, weights = rule(evolution, points_for(evolution, bandwidth, num))
+    held_out, _ = evolution.domain.interior.sample(64, jr.key(3))
+    return galerkin(made, unknown, points, weights, held_out, jr.key(4))
+
+
+def calm(motion):
+    """The solver and the steps that a tolerance of 1e-10 asks for."""
+    steps = dfx.PIDController(rtol=0.0, atol=1e-11)
+    return sn.ExponentialGauss(motion.rates), steps
+
+
 @pytest.fixture(scope="module")
 def frozen():
-    start = jnp.asarray(0.0)
-    small = feature_unknown(EVOLUTION, 2.0, 8, start, None, jr.key(0))
-    made = setting(EVOLUTION, small, 0.0, 0.5, None, jr.key(1))
-    num = count(EVOLUTION, 20.0)
-    unknown = feature_unknown(EVOLUTION, 20.0, num, start, None, jr.key(2))
-    points, weights = rule(EVOLUTION, points_for(EVOLUTION, 20.0, num))
-    held_out, _ = CIRCLE.interior.sample(64, jr.key(3))
-    return galerkin(made, unknown, points, weights, held_out, jr.key(4))
+    return on_features(EVOLUTION, 20.0, 0.5)
 
 
 def at_end(motion, solver, controller, **options):
@@ -152,8 +162,7 @@ def test_the_projected_velocity_leaves_a_residual_orthogonal_to_the_features(fro
 
 
 def test_halving_the_steps_of_a_diffrax_solver_shows_its_order(frozen):
-    calm = dfx.PIDController(rtol=1e-12, atol=1e-12)
-    exact, _ = at_end(frozen, sn.ExponentialGauss(frozen.rates), calm)
+    exact, _ = at_end(frozen, *calm(frozen))
     steps = dfx.ConstantStepSize()
     errors = [
         np.linalg.norm(at_end(frozen, dfx.Bosh3(), steps, dt0=h)[0] - exact)
@@ -184,3 +193,49 @@ def test_points_follow_the_slopes_with_weights_of_an_integral(getkey):
     assert abs(jnp.sum(motion.weights) - 2.0) < 0.02
     mean = motion.weights @ motion.points[:, 0] ** 2
     assert abs(mean - 2 / 3) < 0.02
+
+
+def test_a_wall_that_moves_in_time_is_followed_exactly():
+    # u = x sin t + exp(-t) sin(pi x), with the source that belongs to it.
+    def rhs(u, t, x, args):
+        fade = (jnp.pi**2 - 1) * jnp.exp(-t) * jnp.sin(jnp.pi * x[0])
+        return sn.laplacian(u)(x) + x[0] * jnp.cos(t) + fade
+
+    rod = sn.Interval(0.0, 1.0)
+    evolution = sn.Evolution(
+        rhs,
+        lambda x: jnp.sin(jnp.pi * x[0]),
+        rod,
+        boundary=[
+            sn.Dirichlet(rod.part("left"), 0.0, name="left"),
+            sn.Dirichlet(rod.part("right"), lambda t, x: jnp.sin(t), name="right"),
+        ],
+    )
+    motion = on_features(evolution, 16.0, 0.5)
+    _, trip = at_end(motion, *calm(motion))
+    u = motion.field(jnp.asarray(0.5), trip.path.end, None)
+    x = jnp.linspace(0.0, 1.0, 41)[:, None]
+    wanted = x[:, 0] * jnp.sin(0.5) + jnp.exp(-0.5) * jnp.sin(jnp.pi * x[:, 0])
+    assert jnp.max(jnp.abs(jax.vmap(u)(x) - wanted)) < 1e-8
+    assert abs(u(jnp.asarray([1.0])) - jnp.sin(0.5)) < 1e-15
+
+
+def test_insulated_walls_are_kept_by_rows_and_an_event_ends_the_run():
+    rod = sn.Interval(0.0, 1.0)
+    evolution = sn.Evolution(
+        lambda u, t, x, args: sn.laplacian(u)(x) / 4,
+        lambda x: jnp.cos(jnp.pi * x[0]),
+        rod,
+        boundary=[sn.Neumann(rod.boundary, 0.0)],
+    )
+    motion = on_features(evolution, 16.0, 0.5)
+    event = dfx.Event(lambda t, y, args, **kwargs: t > 0.3)
+    solver, steps = calm(motion)
+    _, trip = at_end(motion, solver, steps, event=event, dt0=0.1)
+    assert bool(trip.result == sn.RESULTS.event_occurred)
+    assert 0.3 < trip.reached <= 0.5
+    end = jnp.asarray(trip.reached)
+    u = motion.field(end, trip.path.end, None)
+    x = jnp.linspace(0.0, 1.0, 41)[:, None]
+    wanted = jnp.exp(-(jnp.pi**2) / 4 * end) * jnp.cos(jnp.pi * x[:, 0])
+    assert jnp.max(jnp.abs(jax.vmap(u)(x) - wanted)) < 1e-7

@@ -58,10 +58,10 @@ STEP = 1e-12
 
 
 def evolve(
-    evolution: Evolution,
+    evolution: Any,
     field: PyTree | None = None,
-    t0: float = 0.0,
-    t1: float = 1.0,
+    t0: Any = 0.0,
+    t1: Any = 1.0,
     *,
     solver: Any = None,
     stepsize_controller: Any = None,
@@ -70,7 +70,7 @@ def evolve(
     event: Any = None,
     key: Any,
     args: Any = None,
-    max_steps: int = 100_000,
+    max_steps: Any = 100_000,
     time_limit: float | None = None,
     tolerance: float | None = None,
     observe: Any = None,
