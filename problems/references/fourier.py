@@ -190,12 +190,14 @@ def main(names):
         size = np.linalg.norm(second.reshape(len(TIMES), -1), axis=1)
         difference = np.linalg.norm(apart.reshape(len(TIMES), -1), axis=1) / size
         # What is below rounding is not stored.
-        for num in range(32, coarse[0] + 1, 32):
+        num = 0
+        while True:
+            num += 32
             left = (
                 np.linalg.norm(second[1:]) ** 2
                 - np.linalg.norm(cut(second[1:], num)) ** 2
             )
-            if left < 1e-30 * np.linalg.norm(second[1:]) ** 2:
+            if num >= coarse[0] or left < 1e-30 * np.linalg.norm(second[1:]) ** 2:
                 break
         np.savez_compressed(
             FOLDER / f"{problem.__name__}.npz",

@@ -97,7 +97,7 @@ class Galerkin(eqx.Module):
             local = Taylor(x, partials, table.orders)
             if lift is None:
                 return jnp.asarray(self.evolution.rhs(local, t, x, args), x.dtype)
-            now = lift(t)
+            now: Any = lift(t)
             u = lambda x: local(x) + now(x)
             value = jnp.asarray(self.evolution.rhs(u, t, x, args), x.dtype)
             if not self.moving:
@@ -206,12 +206,11 @@ def wall_rows(conditions, points, u, t, args) -> Float[Array, " rows"]:
 def lift_of(unknown: PyTree, points: Float[Array, "n dim"]) -> Any:
     """The unknown without its features: a function of a point, or `None` for zero."""
     lift = unknown
-    if isinstance(unknown, Constrained):
-        if not bool(_anything(unknown.field, points)):
-            nothing = Nothing(unknown.dim, unknown.out)
-            lift = eqx.tree_at(lambda u: u.field, unknown, nothing)
-            if unknown.lift is None:
-                return None
+    if isinstance(unknown, Constrained) and not bool(_anything(unknown.field, points)):
+        if unknown.lift is None:
+            return None
+        nothing = Nothing(unknown.dim, unknown.out)
+        lift = eqx.tree_at(lambda u: u.field, unknown, nothing)
     if has_moments(unknown):
         return lift
     return lift if bool(_anything(unknown, points)) else None
@@ -293,10 +292,10 @@ def galerkin(
     leaves, rest = eqx.partition(unknown, linear_leaves(unknown))
     blank = combine(jax.tree.map(jnp.zeros_like, leaves), rest)
     dtype = jnp.result_type(*jax.tree.leaves(leaves))
-    points, held_out = (jnp.asarray(p, dtype) for p in (points, held_out))
+    inside, seen_at = (jnp.asarray(p, dtype) for p in (points, held_out))
     start = jnp.asarray(made.t0, dtype)
-    features = np.asarray(_features(blank, points, orders))
-    seen = np.asarray(_features(blank, held_out, orders))
+    features = np.asarray(_features(blank, inside, orders))
+    seen = np.asarray(_features(blank, seen_at, orders))
     scale = np.sqrt(np.repeat(np.asarray(weights, dtype), out or 1))
     stack = features[0].reshape(len(scale), -1) * scale[:, None]
     conditions = left_over(evolution, unknown)
@@ -310,10 +309,10 @@ def galerkin(
         stack = np.concatenate([stack, firm[:, None] * matrix])
     frame, coefficients = _orthonormal(stack)
     project = frame.T * np.concatenate([scale, firm])
-    lift = lift_of(blank, points[:64])
+    lift = lift_of(blank, inside[:64])
     table, watch = (
         Table(p, jnp.asarray(f.reshape(-1, f.shape[-1]) @ coefficients), orders, out)
-        for p, f in ((points, features), (held_out, seen))
+        for p, f in ((inside, features), (seen_at, seen))
     )
     walls = None
     if matrix is not None:
@@ -345,7 +344,8 @@ def _wall_points(condition: Any, num: int, dtype: Any) -> Float[Array, "n dim"]:
 
 def _orthonormal(stack: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """An orthonormal basis of the columns that are not noise, and its coefficients."""
-    frame, triangle, order = scipy.linalg.qr(stack, mode="economic", pivoting=True)
+    found: Any = scipy.linalg.qr(stack, mode="economic", pivoting=True)
+    frame, triangle, order = found
     sizes = np.abs(np.diag(triangle))
     rank = int(np.sum(sizes > np.finfo(stack.dtype).eps ** CUT * sizes[0]))
     inverse = scipy.linalg.solve_triangular(
@@ -362,7 +362,7 @@ def _slopes(found: Galerkin, t, y, args):
     table, lift = found.table, found.lift_at(args)
 
     def at(x, partials):
-        plus = None if lift is None else lift(t)
+        plus: Any = None if lift is None else lift(t)
         add = lambda v: v if plus is None else lambda x: v(x) + plus(x)
         rhs = lambda v, x: found.evolution.rhs(add(v), t, x, args)
         return sensitivities(rhs, Taylor(x, partials, table.orders))

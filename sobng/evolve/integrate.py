@@ -58,7 +58,7 @@ def begin(motion, solver, controller, t0, t1, dt0, y0, args):
 
 
 @eqx.filter_jit
-def segment(motion, solver, controller, t0, t1, dt0, y0, args, states, event):
+def segment(motion, solver, controller, t0, t1, dt0, y0, args, states, event) -> Any:
     """At most `SEGMENT` steps; the last state, what was recorded, the new states."""
     solver_state, controller_state = states
     saveat = dfx.SaveAt(

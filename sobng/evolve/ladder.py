@@ -99,6 +99,11 @@ class Ladder:
         """The runs to the end, or to an event of the user."""
         return [a for a in self.attempts if a.facts["complete"]]
 
+    def _lost(self) -> bool:
+        """Whether the last run was given up for want of features."""
+        runs = self.attempts
+        return bool(runs) and bool(runs[-1].trip.result == RESULTS.unresolved)
+
     def _judge(self, attempt: Attempt, last: bool) -> Any:
         result = attempt.trip.result
         if bool(result == RESULTS.time_limit_reached):
@@ -140,6 +145,8 @@ class Ladder:
             if last:
                 return
             bandwidth *= ratio
+            if self._lost() and count(evolution, ratio * bandwidth) <= MOST:
+                bandwidth *= ratio  # the next rung would hardly come further
 
     def _high(self):
         """The bandwidth that catches the initial velocity best, then more features."""

@@ -1,5 +1,7 @@
 """A linear flow in the coordinates in which it is diagonal."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -58,13 +60,17 @@ def diagonalised(matrix: Float[np.ndarray, "r r"]) -> tuple[Rates, np.ndarray]:
     if scale == 0 or np.linalg.norm(matrix - matrix.T) < 1e-6 * scale:
         rates, basis = np.linalg.eigh((matrix + matrix.T) / 2)
         return _rates(rates, rates[:0], rates[:0]), basis
-    values, vectors = np.linalg.eig(matrix)
-    alone, first = np.flatnonzero(values.imag == 0), np.flatnonzero(values.imag > 0)
+    values, vectors = (np.asarray(part) for part in np.linalg.eig(matrix))
+    real, imag = np.real, np.imag
+    alone, first = np.flatnonzero(imag(values) == 0), np.flatnonzero(imag(values) > 0)
     pairs = vectors[:, first]
-    basis = np.concatenate([vectors[:, alone].real, pairs.real, pairs.imag], axis=1)
+    parts = [real(vectors[:, alone]), real(pairs), imag(pairs)]
+    basis = np.concatenate(parts, axis=1)
     if np.linalg.cond(basis) < WELL:
-        return _rates(values[alone].real, values[first].real, values[first].imag), basis
-    form, basis = scipy.linalg.schur(matrix, output="real")
+        turning = values[first]
+        return _rates(real(values[alone]), real(turning), imag(turning)), basis
+    found: Any = scipy.linalg.schur(matrix, output="real")
+    form, basis = found
     # LAPACK leaves exact zeros below the diagonal but in the blocks of pairs.
     starts = np.flatnonzero(np.diag(form, -1))
     alone = np.setdiff1d(np.arange(len(form)), np.concatenate([starts, starts + 1]))

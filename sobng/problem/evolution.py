@@ -311,22 +311,23 @@ def _both_orders(condition: Any) -> AbstractCondition:
             f"periodic conditions. Got {condition!r}. State the system for (u, u_t) "
             "as an `Evolution`."
         )
-    value = condition.value
     names = {"name": condition.name, "weight": condition.weight}
     kind: Any = type(condition)
     exact = {"exact": condition.exact} if isinstance(condition, Dirichlet) else {}
+    both = _value_and_slope(condition.value)
+    return kind(condition.region, both, **exact, **names)
+
+
+def _value_and_slope(value: Any) -> Any:
+    """A datum with its derivative in time, as a datum of two components."""
+    if not callable(value):
+        return jnp.asarray([value, 0.0])
     if not moves_in_time(value):
         steady = lambda x: value_in_time(value, None, x, None)
-        both: Any = lambda x: jnp.stack([steady(x), jnp.zeros((), x.dtype)])
-        if not callable(value):
-            both = jnp.asarray([value, 0.0])
-    else:
+        return lambda x: jnp.stack([steady(x), jnp.zeros((), x.dtype)])
 
-        def both(t, x, args):
-            at = lambda t: value_in_time(value, t, x, args)
-            return jnp.stack(jax.jvp(at, (t,), (jnp.ones_like(t),)))
+    def moving(t, x, args):
+        at = lambda t: value_in_time(value, t, x, args)
+        return jnp.stack(jax.jvp(at, (t,), (jnp.ones_like(t),)))
 
-        if num_arguments(value) == 2:
-            moving: Any = both
-            both = lambda t, x: moving(t, x, None)
-    return kind(condition.region, both, **exact, **names)
+    return moving if num_arguments(value) == 3 else lambda t, x: moving(t, x, None)
