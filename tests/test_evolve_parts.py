@@ -52,7 +52,7 @@ def calm(motion):
 
 @pytest.fixture(scope="module")
 def frozen():
-    return on_features(EVOLUTION, 20.0, 0.5)
+    return on_features(EVOLUTION, 12.0, 0.5)
 
 
 def at_end(motion, solver, controller, **options):
