@@ -13,6 +13,7 @@ from jaxtyping import PyTree
 from sobng.clock import Clock
 from sobng.collocation import PointPlan
 from sobng.error import Estimate, estimate_error
+from sobng.exact import normalised
 from sobng.fields.partition import combine
 from sobng.problem import Energy, Problem
 from sobng.records import Record
@@ -20,9 +21,10 @@ from sobng.results import RESULTS
 from sobng.resume import Done, Resumer, Saved
 from sobng.settings import Settings
 from sobng.solution import Solution
-from sobng.solvers.adaptor import adapt, init_solver, loss_of, run_steps
+from sobng.solvers.adaptor import adapt, bind, init_solver, loss_of, run_steps
 from sobng.stages.stage import AbstractStage, Context
 from sobng.system import System
+from sobng.tangent.watch import watched
 
 
 MAX_LEVEL = 2
@@ -169,8 +171,8 @@ class Loop:
         solver, steps = adapt(stage.solver(context))
         moves = stage.moves(context)
         system, watch = self._systems(moves)
-        params = system.params
-        state = init_solver(solver, system, params, self.args)
+        params, bound = system.params, bind(solver, system)
+        state = init_solver(bound, system, params, self.args)
         best, best_loss = params, math.inf
         marks: list[tuple[int, float]] = []
         begun = self.step
@@ -178,12 +180,13 @@ class Loop:
             like = (before, self.unknown, params, state, best)
             before, self.unknown, params, state, best = self.resumer.arrays(like)
             system, watch = self._systems(moves)
+            bound = bind(solver, system)
             best_loss, begun = saved.best_loss, saved.begun
             marks = list(saved.marks)
         try:
             while True:
                 params, state, look = run_steps(
-                    solver, system, params, state, self.args, steps
+                    bound, system, params, state, self.args, steps
                 )
                 look = jax.device_get(look)
                 self.step += steps
@@ -191,12 +194,22 @@ class Loop:
                 if not math.isfinite(loss):
                     self.result = RESULTS.nonfinite
                     break
-                if loss < best_loss:
+                if loss <= best_loss:
                     best, best_loss = params, loss
-                marks.append((self.step, loss))
-                if self._look(stage, watch, params, look, loss):
+                if bool(look.accepted) or not isinstance(self.problem, Energy):
+                    marks.append((self.step, loss))
+                missed = watched(
+                    float(look.projection_error),
+                    system,
+                    params,
+                    self.args,
+                    self.records[-1] if self.records else None,
+                    (stage.name, self.step),
+                )
+                if self._look(stage, watch, params, look, loss, missed):
                     system, watch = self._refine(moves, params)
-                    state = init_solver(solver, system, params, self.args)
+                    bound = bind(solver, system)
+                    state = init_solver(bound, system, params, self.args)
                     best_loss, marks = math.inf, []
                 if self.resumer.due(self.step):
                     now = self._saved(number, begun, best_loss, marks)
@@ -210,7 +223,7 @@ class Loop:
                     break
                 # A first-order rival crawls for long and still arrives: only limits
                 # end it.
-                if steps == 1 and _stale(marks, stage.patience):
+                if steps == 1 and self._stale(marks, stage.patience):
                     break
         finally:
             self._keep_better(number, before, system, watch, best)
@@ -263,7 +276,7 @@ class Loop:
         self.unknown = combine(params, system.rest)
         return self._systems(moves)
 
-    def _look(self, stage, watch, params, look, loss) -> bool:
+    def _look(self, stage, watch, params, look, loss, missed) -> bool:
         """Records one look; whether the run over-fits and may be given more points."""
         held_out = float(loss_of(watch, params, self.args))
         limit = self.settings.time_limit
@@ -278,6 +291,7 @@ class Loop:
             seconds_left=None if limit is None else max(0.0, limit - seconds),
             damping=float(look.damping),
             accepted=bool(look.accepted),
+            projection_error=missed,
         )
         self.records.append(record)
         for callback in self.settings.callbacks:
@@ -330,6 +344,7 @@ class Loop:
         return False
 
     def _solution(self) -> Solution:
+        self.unknown = normalised(self.problem, self.unknown, self.training)
         if bool(self.result == RESULTS.successful):
             asked = self.settings.tolerance is not None
             self.result = RESULTS.stagnated if asked else RESULTS.converged
@@ -367,21 +382,25 @@ class Loop:
             values = [getattr(r, name) for r in self.records]
             return np.asarray([math.nan if v is None else v for v in values])
 
-        names = ("step", "seconds", "loss", "held_out", "error")
+        names = ("step", "seconds", "loss", "held_out", "error", "projection_error")
         history = {name: column(name) for name in names}
         history["stage"] = np.asarray([r.stage for r in self.records])
         return history
+
+    def _stale(self, marks: list[tuple[int, float]], patience: int) -> bool:
+        """Whether the loss has not halved in the last `patience` steps; an energy, whose
+        least value is not zero, has not fallen by more than rounding."""
+        if not marks:
+            return False  # new points, no history
+        step, loss = marks[-1]
+        before = [value for at, value in marks if at <= step - patience]
+        if not before:
+            return False
+        if isinstance(self.problem, Energy):
+            return before[-1] - loss <= float(jnp.finfo(self.dtype).eps) * abs(loss)
+        return loss > 0.5 * before[-1] - 1e-300 and before[-1] >= 0
 
     def raise_failure(self) -> None:
         """Raises if the run ended in numbers that are not finite."""
         if bool(self.result == RESULTS.nonfinite):
             raise RuntimeError(RESULTS[self.result])
-
-
-def _stale(marks: list[tuple[int, float]], patience: int) -> bool:
-    """Whether the loss has not halved in the last `patience` steps."""
-    if not marks:
-        return False  # new points, no history
-    step, loss = marks[-1]
-    before = [value for at, value in marks if at <= step - patience]
-    return bool(before) and loss > 0.5 * before[-1] - 1e-300 and before[-1] >= 0

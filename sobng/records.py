@@ -12,7 +12,12 @@ class Record:
 
     `loss` and `held_out` are half the integral of the squared residual, on the points
     of the training and on points never used in it; `error` is the latest estimate of
-    the relative L2 error or `None`. Seconds exclude compilation.
+    the relative L2 error or `None`. Seconds exclude compilation. `projection_error` is the
+    part of the residual that no motion of the parameters takes away to first order: near
+    one, more steps help little and a wider network may. [`sobng.GaussNewton`][] knows it
+    at every step; for other solvers it is the value at the last power of two of steps. It
+    is `None` (in a history NaN) for an energy, which has no residual: ask
+    [`sobng.projection_error`][] afterwards; and beyond 500 parameters.
     """
 
     stage: str
@@ -24,6 +29,7 @@ class Record:
     seconds_left: float | None
     damping: float
     accepted: bool
+    projection_error: float | None
 
 
 class TextProgress:

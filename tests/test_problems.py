@@ -19,6 +19,7 @@ OPTIONS = {
     "advection_1d": [{"speed": -2.0, "route": "space-time"}],
     "advection_diffusion_1d": [{"diffusion": 1e-3}],
     "burgers_1d": [{"viscosity": 0.1}],
+    "density_1d": [{"loss": "l2"}],
     "heat_1d": [{"route": "space-time"}],
     "helmholtz_2d": [{"a": (2, 3), "k": 2.5}],
     "poisson_2d": [{"boundary": "penalty"}],
@@ -44,6 +45,9 @@ UNUSABLE = [
     ("advection_diffusion_1d", {"diffusion": 0.0}),
     ("advection_diffusion_1d", {"diffusion": "small"}),
     ("burgers_1d", {"viscosity": 0.0}),
+    ("density_1d", {"loss": "huber"}),
+    ("density_1d", {"metric": "riemann"}),
+    ("gross_pitaevskii_2d", {"bandwidth": 0.0}),
     ("heat_1d", {"route": "time"}),
     ("helmholtz_2d", {"a": 3}),
     ("helmholtz_2d", {"a": (1, 0)}),
@@ -100,12 +104,18 @@ def check_residuals(problem, u, getkey):
 
 
 def check_first_variation(energy, u):
-    points, weights = map(jnp.asarray, energy.domain.interior.quadrature(60))
+    num = 60 if energy.dim == 1 else 6400
+    points, weights = map(jnp.asarray, energy.domain.interior.quadrature(num))
+    free = energy.domain.boundary.factor if energy.conditions else lambda x: 1.0
 
     @jax.jit
     def along(step):
-        moved = lambda x: u(x) + step * jnp.exp(x[0])
-        return weights @ jax.vmap(lambda x: energy.density(moved, x, None))(points)
+        moved = lambda x: u(x) + step * free(x) * jnp.cos(x[0] + 0.3)
+        size = jnp.ones(())
+        if energy.normalise is not None:
+            size = jnp.sqrt(weights @ jax.vmap(moved)(points) ** 2)
+        scaled = lambda x: moved(x) / size
+        return weights @ jax.vmap(lambda x: energy.density(scaled, x, None))(points)
 
     slope, curvature = jax.grad(along)(0.0), jax.grad(jax.grad(along))(0.0)
     # The Gauss rule of so many points is exact to rounding.
@@ -117,6 +127,8 @@ def check_first_variation(energy, u):
 def test_the_exact_solution_solves_the_problem(name, options, getkey):
     case = load(name).case(**options)
     u = exact_solution(name, case)
+    if u is None:
+        pytest.skip("only a number is known of the solution")
     check_residuals(statement(case), u, getkey)
     if isinstance(case.problem, sn.Energy):
         check_first_variation(case.problem, u)
@@ -128,13 +140,16 @@ def test_a_case_is_complete(name, options):
     case = module.case(**options)
     assert isinstance(case, sn.Case)
     assert case.name == name
-    assert case.accuracy is not None and case.tags and case.reference is not None
+    assert case.accuracy is not None and case.tags
+    assert case.reference is not None or case.quantities
     assert len(module.__doc__.strip().splitlines()) > 5
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_reference_follows_the_precision_of_its_point(name):
     case = load(name).case()
+    if case.reference is None:
+        pytest.skip("there is none")
     lower, upper = case.problem.domain.bounds
     at = (0.5,) if isinstance(case.problem, sn.Evolution) else ()
     for dtype in (jnp.float32, jnp.float64):
@@ -149,8 +164,8 @@ def test_the_size_of_the_network_is_an_option(name, getkey):
     point = jnp.full((case.problem.dim,), 0.25)
     in_time = isinstance(case.problem, sn.Evolution)
     at = jnp.concatenate([jnp.zeros(1), point]) if in_time else point
-    wanted = exact_solution(name, case)(at)
-    assert field(point).shape == wanted.shape
+    u = exact_solution(name, case)
+    assert field(point).shape == (() if u is None else u(at).shape)
 
 
 @pytest.mark.parametrize("name", sorted(STORED))

@@ -9,7 +9,7 @@ import optimistix as optx
 import pytest
 
 import sobng as sn
-from sobng.solvers.adaptor import adapt, init_solver, run_steps
+from sobng.solvers.adaptor import bind, init_solver, run_steps
 from sobng.stages.stage import AbstractStage
 
 
@@ -277,7 +277,7 @@ def test_a_step_needs_no_more_memory_than_four_jacobians_and_factors(
     field = sn.impose(PROBLEM, sn.MLP(1, width=width, key=jax.random.key(0)))
     points = sn.discretise(PROBLEM, num, key=jax.random.key(1))
     system = sn.System(PROBLEM, field, points)
-    solver, _ = adapt(sn.GaussNewton(metric=metric) if metric else sn.GaussNewton())
+    solver = bind(sn.GaussNewton(metric=metric), system)
     state = init_solver(solver, system, system.params, None)
     step = run_steps.lower(solver, system, system.params, state, None, 1).compile()
     used = step.compiled.memory_analysis().temp_size_in_bytes

@@ -62,7 +62,7 @@ def test_only_the_leaves_that_move_are_parameters(getkey):
 def test_a_sobolev_factor_gives_the_explicit_gram_matrix(getkey, order):
     system = make_system(getkey(), num=30)
     flat, unravel = jfu.ravel_pytree(system.params)
-    factor = sn.SobolevMetric(order=order).factor(system, system.params, None)
+    factor = sn.SobolevMetric(order=order).on(system).factor(system.params)
     points = system.collocation.points["heat"]
     weights = system.collocation.weights["heat"]
 
@@ -83,7 +83,7 @@ def test_a_sobolev_factor_gives_the_explicit_gram_matrix(getkey, order):
 
 def test_the_energy_metric_of_a_residual_is_gauss_newton(getkey):
     system = make_system(getkey())
-    factor = sn.EnergyMetric().factor(system, system.params, None)
+    factor = sn.EnergyMetric().on(system).factor(system.params)
     assert jnp.array_equal(factor, system.jacobian(system.params))
 
 
@@ -99,7 +99,7 @@ def test_the_energy_metric_of_a_quadratic_energy_is_its_hessian(getkey):
     # In the last layer alone the field is linear, so the Hessian has no other part.
     system = sn.System(energy, field, points, moves=sn.linear_leaves(field))
     flat, unravel = jfu.ravel_pytree(system.params)
-    factor = sn.EnergyMetric().factor(system, system.params, None)
+    factor = sn.EnergyMetric().on(system).factor(system.params)
     hessian = jax.hessian(lambda f: system.loss(unravel(f)))(flat)
     # The factor is a square root of the Gram matrix: half of the digits at zero.
     assert jnp.allclose(factor.T @ factor, hessian, rtol=1e-7, atol=1e-9)

@@ -36,6 +36,8 @@ class Run:
     solution: Solution
     rel_l2: float | None
     rel_h1: float | None
+    quantities: dict[str, tuple[float, float]]
+    """The value and the relative error of each quantity of the case."""
 
     def record(self, name: str, seed: int) -> dict[str, Any]:
         """The fields of the JSON line."""
@@ -56,6 +58,8 @@ class Run:
             "device": stats.get("device"),
             "dtype": stats.get("dtype"),
         }
+        for label, (value, error) in self.quantities.items():
+            record |= {label: value, f"{label}_error": error}
         return {key: number(value) for key, value in record.items()}
 
 
@@ -80,7 +84,15 @@ def run_case(
         errors = relative_errors(
             solution, case.reference, case.problem.domain, observe=case.observe
         )
-    return Run(label, solution, *errors)
+    return Run(label, solution, *errors, _quantities(case, solution))
+
+
+def _quantities(case: Case, solution: Solution) -> dict[str, tuple[float, float]]:
+    found = {}
+    for label, (function, exact) in case.quantities.items():
+        value = float(function(solution))
+        found[label] = value, abs(value - exact) / abs(exact)
+    return found
 
 
 def _evolve_case(
@@ -107,7 +119,8 @@ def _evolve_case(
             case.problem.domain,
             observe=case.observe,
         )
-    return Run(label, found.snapshot(), *errors)
+    last = found.snapshot()
+    return Run(label, last, *errors, _quantities(case, last))
 
 
 def make_field(case: Case, key: jax.Array) -> Any:
@@ -158,6 +171,8 @@ def reached(case: Case, run: Run) -> bool:
     """Whether a run was as accurate as its case asks for."""
     if case.reference is not None and case.accuracy is not None:
         return run.rel_l2 is not None and run.rel_l2 <= case.accuracy
+    if run.quantities and case.accuracy is not None:
+        return all(error <= case.accuracy for _, error in run.quantities.values())
     goal = case.options.get("tolerance") or case.accuracy
     if goal is None:
         return number(run.solution.stats["loss"]) is not None
@@ -186,4 +201,9 @@ def describe(runs: Sequence[Run]) -> str:
             ]
         )
     reasons = [f"{run.label}: {run.solution.message}" for run in runs]
-    return "\n".join([show_table(rows, "<>>>>>>"), "", *reasons])
+    lines = [
+        f"{run.label}: {label} {value:.14g}, relative error {error:.1e}"
+        for run in runs
+        for label, (value, error) in run.quantities.items()
+    ]
+    return "\n".join([show_table(rows, "<>>>>>>"), "", *lines, *reasons])

@@ -1,12 +1,18 @@
 """The metric that the problem's own linearisation induces."""
 
+from typing import Any
+
 import jax
 import jax.flatten_util as jfu
 import jax.numpy as jnp
+from jaxtyping import PyTree
 
 from sobng.fields.algebra import linearised
+from sobng.metrics.gram import AbstractGram
 from sobng.metrics.metric import AbstractMetric
+from sobng.metrics.variation import curvature_factor
 from sobng.problem import Energy
+from sobng.system import System
 
 
 class EnergyMetric(AbstractMetric):
@@ -14,8 +20,8 @@ class EnergyMetric(AbstractMetric):
 
     For least-squares residuals this is Gauss-Newton, $G = J^T J$. For an
     [`sobng.Energy`][] with density $e$ it is $G_{ij} = E''(u)[\partial_i u, \partial_j u]$,
-    without the curvature of the network itself; a density that is not convex is
-    replaced by its positive part.
+    without the curvature of the network itself. Where the energy is not convex its
+    curvature counts by its absolute value, so that saddles repel.
 
     !!! example
 
@@ -31,22 +37,47 @@ class EnergyMetric(AbstractMetric):
         gradient descent (arXiv 2302.13163).
     """
 
-    def factor(self, system, params, args):
-        rows = [system.jacobian(params, args)] if system.names else []
-        if isinstance(system.problem, Energy):
-            rows.append(_energy_factor(system, params, args))
-        return jnp.concatenate(rows)
+    def on(self, system, entry=None):
+        if entry is not None:
+            raise ValueError(
+                "`EnergyMetric` measures all entries of an unknown together. Got the "
+                f"entry '{entry}'. Name a Sobolev metric for it."
+            )
+        return _EnergyGram(system)
 
 
-def _energy_factor(system, params, args):
-    flat, unravel = jfu.ravel_pytree(params)
+class _EnergyGram(AbstractGram):
+    system: System
 
-    def energy(tangent):
-        # The network is replaced by its linearisation, so that the second derivative
-        # sees the energy's curvature and not the network's.
-        unknown = linearised(system.unknown, params, unravel(tangent))
-        return system.energy_of(unknown, args)
+    def factor(self, params, args=None):
+        if isinstance(self.system.problem, Energy):
+            return curvature_factor(self.system, params, args)
+        return self.system.jacobian(params, args)
 
-    gram = jax.hessian(energy)(jnp.zeros_like(flat))
-    values, vectors = jnp.linalg.eigh(0.5 * (gram + gram.T))
-    return jnp.sqrt(jnp.maximum(values, 0))[:, None] * vectors.T
+    def product(self, params, args, vector):
+        total = jnp.zeros_like(vector)
+        if self.system.names:
+            _, unravel = jfu.ravel_pytree(params)
+            residual = lambda p: self.system.residual(p, args)  # noqa: E731
+            image = jax.jvp(residual, (params,), (unravel(vector),))[1]
+            pulled = jax.vjp(residual, params)[1](image)[0]
+            total = total + jfu.ravel_pytree(pulled)[0]
+        if isinstance(self.system.problem, Energy):
+            slope = jax.grad(self._energy(params, args))
+            total = total + jax.jvp(slope, (_zero(params),), (vector,))[1]
+        return total
+
+    def _energy(self, params: PyTree, args: Any):
+        """The energy of the network's linearisation, whose second derivative sees the
+        energy's curvature and not the network's."""
+        _, unravel = jfu.ravel_pytree(params)
+
+        def energy(tangent):
+            unknown = linearised(self.system.unknown, params, unravel(tangent))
+            return self.system.energy_of(unknown, args)
+
+        return energy
+
+
+def _zero(params):
+    return jnp.zeros_like(jfu.ravel_pytree(params)[0])

@@ -1,6 +1,6 @@
 """The metric of parameter space."""
 
-from sobng.metrics.metric import AbstractMetric
+from sobng.metrics.metric import AbstractMetric, identity
 
 
 class EuclideanMetric(AbstractMetric):
@@ -18,6 +18,5 @@ class EuclideanMetric(AbstractMetric):
         ```
     """
 
-    def factor(self, system, params, args):
-        del system, params, args
-        return
+    def on(self, system, entry=None):
+        return None if entry is None else identity(system, entry)

@@ -36,6 +36,7 @@ class Case(eqx.Module):
     solver: Any
     options: dict[str, Any]
     accuracy: float | None = eqx.field(static=True)
+    quantities: dict[str, tuple[Callable, float]]
     tags: tuple[str, ...] = eqx.field(static=True)
     good_values: str = eqx.field(static=True)
 
@@ -50,6 +51,7 @@ class Case(eqx.Module):
         solver: Any = None,
         options: Mapping[str, Any] | None = None,
         accuracy: float | None = None,
+        quantities: Mapping[str, Any] | None = None,
         tags: Sequence[str] = (),
         good_values: str = "",
     ):
@@ -65,7 +67,10 @@ class Case(eqx.Module):
             the value, or `observe(u, x)`.
         - `solver`: a solver, or `None` for the default.
         - `options`: keywords for `solve`, or for `evolve`.
-        - `accuracy`: the relative L2 error that counts as success.
+        - `accuracy`: the relative L2 error that counts as success, or where there is no
+            reference that of every quantity.
+        - `quantities`: numbers that a solution is judged by besides its field, by name: a
+            function of the solution, and the exact value (an energy, an eigenvalue).
         - `tags`, `good_values`: for people and for lists.
 
         **Raises:** `ValueError` if an argument is of the wrong kind.
@@ -80,6 +85,12 @@ class Case(eqx.Module):
                 f"The field of case '{name}' is a function from a key to a field, or "
                 f"`None`. Got {field!r}."
             )
+        for label, pair in ({} if quantities is None else quantities).items():
+            if not (isinstance(pair, tuple) and len(pair) == 2 and callable(pair[0])):
+                raise ValueError(
+                    f"The quantity '{label}' of case '{name}' is a pair: a function of "
+                    f"the solution, and the exact value. Got {pair!r}."
+                )
         self.name = name
         self.problem = problem
         self.field = field
@@ -88,6 +99,7 @@ class Case(eqx.Module):
         self.solver = solver
         self.options = {} if options is None else dict(options)
         self.accuracy = accuracy
+        self.quantities = {} if quantities is None else dict(quantities)
         self.tags = tuple(tags)
         self.good_values = good_values
 

@@ -26,6 +26,7 @@ class Look(eqx.Module):
     ratio: Float[Array, ""]
     """True over predicted decrease of the last step; one for a linear problem."""
     accepted: Bool[Array, ""]
+    projection_error: Float[Array, ""]
     done: Bool[Array, ""]
 
 
@@ -46,34 +47,43 @@ def adapt(solver: Any) -> tuple[Any, int]:
     )
 
 
-def _bind(solver: Any, system: System):
-    """The solver bound to the system, and its objective in the form of Optimistix."""
+def bind(solver: Any, system: System) -> Any:
+    """The solver on the points of a system; those from elsewhere know no points.
+
+    **Raises:** `ValueError` if the solver needs a sum of squares and gets an energy, or if
+    its metric does not suit the system.
+    """
     squares = isinstance(solver, optx.AbstractLeastSquaresSolver)
     if squares and isinstance(system.problem, Energy):
         raise ValueError(
             f"`{type(solver).__name__}` needs a sum of squares, and an energy is none. "
             "Use `sobng.NaturalGradient()`."
         )
-    objective = system.residual if squares else system.loss
     on = getattr(solver, "on", None)
-    bound = solver if on is None else on(system)
-    return bound, lambda params, args: (objective(params, args), None)
+    return solver if on is None else on(system)
+
+
+def _objective(solver: Any, system: System):
+    """What the solver makes small, in the form of Optimistix."""
+    squares = isinstance(solver, optx.AbstractLeastSquaresSolver)
+    objective = system.residual if squares else system.loss
+    return lambda params, args: (objective(params, args), None)
 
 
 @eqx.filter_jit
 def init_solver(solver: Any, system: System, params: PyTree, args: Any) -> PyTree:
-    """The solver's state before its first step."""
-    bound, fn = _bind(solver, system)
+    """The state of a bound solver before its first step."""
+    fn = _objective(solver, system)
     f_struct, aux_struct = jax.eval_shape(fn, params, args)
-    return bound.init(fn, params, args, {}, f_struct, aux_struct, frozenset())
+    return solver.init(fn, params, args, {}, f_struct, aux_struct, frozenset())
 
 
 @eqx.filter_jit
 def run_steps(
     solver: Any, system: System, params: PyTree, state: PyTree, args: Any, num: int
 ) -> tuple[PyTree, PyTree, Look]:
-    """`num` steps on the device, fewer if the solver ends."""
-    bound, fn = _bind(solver, system)
+    """`num` steps of a bound solver on the device, fewer if it ends."""
+    fn = _objective(solver, system)
     tags: frozenset[object] = frozenset()
 
     def one(params, state):
@@ -83,18 +93,22 @@ def run_steps(
         strict = jax.config.jax_numpy_dtype_promotion  # pyright: ignore[reportAttributeAccessIssue]
         mode = strict if ours else "standard"
         with jax.numpy_dtype_promotion(mode):
-            params, state, _ = bound.step(fn, params, args, {}, state, tags)
-        done, result = bound.terminate(fn, params, args, {}, state, tags)
+            params, state, _ = solver.step(fn, params, args, {}, state, tags)
+        done, result = solver.terminate(fn, params, args, {}, state, tags)
         return params, state, done | (result != optx.RESULTS.successful)
 
     if num == 1:
         params, state, done = one(params, state)
         info = state.info
-        return (
-            params,
-            state,
-            Look(info.loss, info.damping, info.ratio, info.accepted, done),
+        look = Look(
+            info.loss,
+            info.damping,
+            info.ratio,
+            info.accepted,
+            info.projection_error,
+            done,
         )
+        return params, state, look
 
     dynamic, static = eqx.partition(state, eqx.is_array)
 
@@ -111,9 +125,8 @@ def run_steps(
     start = (params, dynamic, jnp.zeros((), bool), jnp.zeros((), jnp.int32))
     params, dynamic, done, _ = jax.lax.while_loop(more, body, start)
     loss = system.loss(params, args)
-    look = Look(
-        loss, jnp.zeros_like(loss), jnp.zeros_like(loss), jnp.ones((), bool), done
-    )
+    zero, unknown = jnp.zeros_like(loss), jnp.full_like(loss, jnp.nan)
+    look = Look(loss, zero, zero, jnp.ones((), bool), unknown, done)
     return params, eqx.combine(dynamic, static), look
 
 

@@ -9,11 +9,14 @@ import jax.numpy as jnp
 import optimistix as optx
 from jaxtyping import Array, Bool, Float, Int, PyTree, Scalar
 
-from sobng.linalg.spectrum import least_squares_spectrum, matmul
+from sobng.linalg.dense import Dense
+from sobng.linalg.factorisation import AbstractFactorisation, LinearMap
 from sobng.metrics.euclidean import EuclideanMetric
+from sobng.metrics.gram import AbstractGram
 from sobng.metrics.metric import AbstractMetric
 from sobng.search.radius import RadiusSearch
 from sobng.search.search import AbstractSearch, Trial
+from sobng.solvers.binding import bound, gram_of
 from sobng.solvers.info import StepInfo
 from sobng.system import System
 
@@ -27,17 +30,6 @@ class _GaussNewtonState(eqx.Module):
     num_steps: Int[Array, ""]
     stalled: Bool[Array, ""]
     result: optx.RESULTS
-
-
-def _dense_jacobian(fn, flat, unravel, args):
-    """The Jacobian of any residual function, by the cheaper mode."""
-
-    def flat_fn(flat):
-        return jfu.ravel_pytree(fn(unravel(flat), args)[0])[0]
-
-    rows = jax.eval_shape(flat_fn, flat).size
-    mode = jax.jacfwd if rows >= flat.size else jax.jacrev
-    return mode(flat_fn)(flat)
 
 
 class GaussNewton(optx.AbstractLeastSquaresSolver):
@@ -71,75 +63,72 @@ class GaussNewton(optx.AbstractLeastSquaresSolver):
 
     metric: AbstractMetric
     search: AbstractSearch
+    factorisation: AbstractFactorisation
     geodesic: bool = eqx.field(static=True)
     relative: float = eqx.field(static=True)
     rtol: float = eqx.field(static=True)
     atol: float = eqx.field(static=True)
     norm: Callable[[PyTree], Scalar] = eqx.field(static=True)
     system: System | None
+    gram: AbstractGram | None
 
     def __init__(
         self,
         metric: AbstractMetric | None = None,
         search: AbstractSearch | None = None,
         *,
+        factorisation: AbstractFactorisation | None = None,
         geodesic: bool = False,
         relative: float = 0.1,
         rtol: float = 0.0,
         atol: float = 0.0,
         norm: Callable[[PyTree], Scalar] = optx.two_norm,
-        system: System | None = None,
     ):
         r"""**Arguments:**
 
         - `metric`: measures the damping; Euclidean by default.
         - `search`: chooses the damping; [`sobng.RadiusSearch`][] by default.
+        - `factorisation`: how a step is solved for; [`sobng.Dense`][] by default.
         - `geodesic`: correct each step for the second derivative of the residual along
             it, when that lowers the loss (geodesic acceleration).
         - `relative`: $\epsilon$ as a part of the mean eigenvalue of $F^T F$.
         - `rtol`, `atol`, `norm`: stop when the gradient's norm is below
             `atol + rtol * (norm at the start)`; zero (default) leaves the end to the
             search, which stops when rounding leaves no decrease.
-        - `system`: set by `on`.
         """
         self.metric = EuclideanMetric() if metric is None else metric
         self.search = RadiusSearch() if search is None else search
+        self.factorisation = Dense() if factorisation is None else factorisation
         self.geodesic = geodesic
         self.relative = relative
         self.rtol = rtol
         self.atol = atol
         self.norm = norm
-        self.system = system
+        self.system = None
+        self.gram = None
 
     def on(self, system: System) -> "GaussNewton":
         """The same solver bound to a system: its rows, its points."""
-        return GaussNewton(
-            self.metric,
-            self.search,
-            geodesic=self.geodesic,
-            relative=self.relative,
-            rtol=self.rtol,
-            atol=self.atol,
-            norm=self.norm,
-            system=system,
-        )
+        return bound(self, system)
 
-    def _jacobian(self, fn, y, args):
+    def _jacobian(self, fn, y, args) -> LinearMap:
         flat, unravel = jfu.ravel_pytree(y)
-        if self.system is None:
-            return _dense_jacobian(fn, flat, unravel, args)
-        return self.system.jacobian(y, args)
 
-    def _factor(self, y, args):
-        if isinstance(self.metric, EuclideanMetric):
-            return None
-        if self.system is None:
-            raise ValueError(
-                f"`{type(self.metric).__name__}` lives on the points of a system, and "
-                "this solver is not bound to one. Write `solver.on(system)`, or use "
-                "`sobng.EuclideanMetric()`."
-            )
-        return self.metric.factor(self.system, y, args)
+        def flat_fn(flat):
+            return jfu.ravel_pytree(fn(unravel(flat), args)[0])[0]
+
+        def dense():
+            if self.system is not None:
+                return self.system.jacobian(y, args)
+            rows = jax.eval_shape(flat_fn, flat).size
+            mode = jax.jacfwd if rows >= flat.size else jax.jacrev
+            return mode(flat_fn)(flat)
+
+        return LinearMap(
+            dense,
+            lambda vector: jax.jvp(flat_fn, (flat,), (vector,))[1],
+            lambda vector: jax.vjp(flat_fn, flat)[1](vector)[0],
+        )
 
     def init(self, fn, y, args, options, f_struct, aux_struct, tags):
         del options, f_struct, aux_struct, tags
@@ -168,8 +157,12 @@ class GaussNewton(optx.AbstractLeastSquaresSolver):
         flat, unravel = jfu.ravel_pytree(y)
         residual = state.residual
         jacobian = self._jacobian(fn, y, args)
-        model = least_squares_spectrum(
-            jacobian, residual, self._factor(y, args), self.relative
+        gram = gram_of(self)
+        model = self.factorisation.least_squares(
+            jacobian,
+            residual,
+            None if gram is None else gram.form(y, args),
+            self.relative,
         )
 
         def flat_fn(flat):
@@ -192,7 +185,8 @@ class GaussNewton(optx.AbstractLeastSquaresSolver):
             return jnp.where(outcome.accepted, new, old)
 
         new_residual = keep(new, residual)
-        gradient = self.norm(matmul(jacobian.T, residual))
+        gradient = self.norm(model.gradient)
+        left = jnp.sum(residual**2) - model.explained()
         info = StepInfo(
             loss=0.5 * jnp.sum(new_residual**2),
             gradient=gradient,
@@ -200,6 +194,7 @@ class GaussNewton(optx.AbstractLeastSquaresSolver):
             ratio=outcome.ratio,
             length=jnp.linalg.norm(best.step),
             accepted=outcome.accepted,
+            projection_error=jnp.sqrt(jnp.maximum(left, 0)) / jnp.linalg.norm(residual),
         )
         finite = jnp.all(jnp.isfinite(model.slope)) & jnp.isfinite(info.loss)
         result = optx.RESULTS.where(
@@ -225,7 +220,7 @@ class GaussNewton(optx.AbstractLeastSquaresSolver):
             return jax.jvp(lambda p: flat_fn(p)[0], (point,), (step,))[1]
 
         second = jax.jvp(slope, (flat,), (step,))[1]
-        bend = model.correction(matmul(jacobian.T, second), outcome.damping)
+        bend = model.correction(jacobian.transposed(second), outcome.damping)
         corrected = trial(step + 0.5 * bend)
         better = corrected.decrease > outcome.trial.decrease
         return jax.tree.map(

@@ -14,9 +14,13 @@ class StepInfo(eqx.Module):
     ratio: Float[Array, ""]
     length: Float[Array, ""]
     accepted: Bool[Array, ""]
+    projection_error: Float[Array, ""]
+    """The part of the functional gradient that the tangent space cannot express, before
+    the step, in the metric that the equation induces; NaN where it is not known."""
 
     @classmethod
     def start(cls, loss):
         """Before the first step."""
         zero = jnp.zeros_like(loss)
-        return cls(loss, zero + jnp.inf, zero, zero, zero, jnp.zeros((), bool))
+        unknown = zero + jnp.nan
+        return cls(loss, zero + jnp.inf, zero, zero, zero, jnp.zeros((), bool), unknown)

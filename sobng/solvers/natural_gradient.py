@@ -9,13 +9,16 @@ import jax.numpy as jnp
 import optimistix as optx
 from jaxtyping import Array, Bool, Float, Int, PyTree, Scalar
 
-from sobng.linalg.spectrum import quadratic_spectrum
+from sobng.linalg.dense import Dense
+from sobng.linalg.factorisation import AbstractFactorisation, QuadraticForm
 from sobng.metrics.energy import EnergyMetric
-from sobng.metrics.euclidean import EuclideanMetric
+from sobng.metrics.gram import AbstractGram
 from sobng.metrics.metric import AbstractMetric
 from sobng.search.radius import RadiusSearch
 from sobng.search.search import AbstractSearch, Trial
+from sobng.solvers.binding import bound, gram_of
 from sobng.solvers.info import StepInfo
+from sobng.solvers.slope import Slope
 from sobng.system import System
 
 
@@ -59,55 +62,45 @@ class NaturalGradient(optx.AbstractMinimiser):
 
     metric: AbstractMetric
     search: AbstractSearch
+    factorisation: AbstractFactorisation
     rtol: float = eqx.field(static=True)
     atol: float = eqx.field(static=True)
     norm: Callable[[PyTree], Scalar] = eqx.field(static=True)
     system: System | None
+    gram: AbstractGram | None
 
     def __init__(
         self,
         metric: AbstractMetric | None = None,
         search: AbstractSearch | None = None,
         *,
+        factorisation: AbstractFactorisation | None = None,
         rtol: float = 0.0,
         atol: float = 0.0,
         norm: Callable[[PyTree], Scalar] = optx.two_norm,
-        system: System | None = None,
     ):
         """**Arguments:** as in [`sobng.GaussNewton`][]; the metric is the energy metric
         by default.
         """
         self.metric = EnergyMetric() if metric is None else metric
         self.search = RadiusSearch() if search is None else search
+        self.factorisation = Dense() if factorisation is None else factorisation
         self.rtol = rtol
         self.atol = atol
         self.norm = norm
-        self.system = system
+        self.system = None
+        self.gram = None
 
     def on(self, system: System) -> "NaturalGradient":
         """The same solver bound to a system: its points, its field."""
-        return NaturalGradient(
-            self.metric,
-            self.search,
-            rtol=self.rtol,
-            atol=self.atol,
-            norm=self.norm,
-            system=system,
-        )
+        return bound(self, system)
 
-    def _factor(self, y, args):
+    def _curvature(self, y, args) -> QuadraticForm:
+        gram = gram_of(self)
+        if gram is not None:
+            return gram.form(y, args)
         flat, _ = jfu.ravel_pytree(y)
-        identity = jnp.eye(flat.size, dtype=flat.dtype)
-        if isinstance(self.metric, EuclideanMetric):
-            return identity
-        if self.system is None:
-            raise ValueError(
-                f"`{type(self.metric).__name__}` lives on the points of a system, and "
-                "this solver is not bound to one. Write `solver.on(system)`, or use "
-                "`sobng.EuclideanMetric()`."
-            )
-        factor = self.metric.factor(self.system, y, args)
-        return identity if factor is None else factor
+        return QuadraticForm(lambda: jnp.eye(flat.size, dtype=flat.dtype), lambda v: v)
 
     def init(self, fn, y, args, options, f_struct, aux_struct, tags):
         del options, f_struct, aux_struct, tags
@@ -132,12 +125,14 @@ class NaturalGradient(optx.AbstractMinimiser):
         def flat_fn(flat):
             return fn(unravel(flat), args)
 
-        gradient, _ = jax.grad(flat_fn, has_aux=True)(flat)
-        model = quadratic_spectrum(self._factor(y, args), gradient)
+        slope = Slope(lambda flat: flat_fn(flat)[0], y, args, self.system)
+        gradient = slope.gradient
+        model = self.factorisation.quadratic(self._curvature(y, args), gradient)
 
         def trial(step):
             new, aux = flat_fn(flat + step)
-            return Trial(step, loss - new, (new, aux))
+            decrease = slope.decrease(step, loss, new)
+            return Trial(step, decrease, (loss - decrease, aux))
 
         outcome = self.search.search(model, trial, state.search_state)
         new_loss, new_aux = outcome.trial.payload
@@ -153,6 +148,7 @@ class NaturalGradient(optx.AbstractMinimiser):
             ratio=outcome.ratio,
             length=jnp.linalg.norm(outcome.trial.step),
             accepted=outcome.accepted,
+            projection_error=jnp.full_like(loss, jnp.nan),
         )
         finite = jnp.all(jnp.isfinite(gradient)) & jnp.isfinite(info.loss)
         new_state = _NaturalGradientState(

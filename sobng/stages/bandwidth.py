@@ -8,7 +8,7 @@ from jaxtyping import PyTree
 
 from sobng.fields.partition import combine, linear_leaves, with_bandwidth
 from sobng.search.radius import RadiusSearch
-from sobng.solvers.adaptor import init_solver, loss_of, run_steps
+from sobng.solvers.adaptor import bind, init_solver, loss_of, run_steps
 from sobng.solvers.gauss_newton import GaussNewton
 from sobng.stages.stage import Context
 from sobng.system import System
@@ -39,6 +39,7 @@ def _solved(context: Context, unknown: PyTree, steps: int) -> tuple[PyTree, floa
     system = System(context.problem, unknown, context.training, moves=moves)
     watch = System(context.problem, unknown, context.held_out, moves=moves)
     params = system.params
+    solver = bind(solver, system)
     state = init_solver(solver, system, params, context.args)
     last = math.inf
     for _ in range(steps):

@@ -1,0 +1,55 @@
+"""The interface of the factorisations, and the matrices that they are given."""
+
+import abc
+from collections.abc import Callable
+
+import equinox as eqx
+from jaxtyping import Array, Float
+
+from sobng.linalg.spectrum import Spectrum
+
+
+class LinearMap(eqx.Module):
+    """The Jacobian as functions, of which a factorisation calls those that it needs."""
+
+    dense: Callable[[], Float[Array, "rows params"]]
+    forward: Callable[[Float[Array, " params"]], Float[Array, " rows"]]
+    transposed: Callable[[Float[Array, " rows"]], Float[Array, " params"]]
+
+
+class QuadraticForm(eqx.Module):
+    """A Gram matrix $G = F^T F$ as functions: its factor, and its product with a vector."""
+
+    factor: Callable[[], Float[Array, "any params"]]
+    product: Callable[[Float[Array, " params"]], Float[Array, " params"]]
+
+
+class AbstractFactorisation(eqx.Module):
+    """Diagonalises the model of one step, so that a search may try many dampings.
+
+    Knows neither equation nor metric: matrices come as functions.
+    """
+
+    @abc.abstractmethod
+    def least_squares(
+        self,
+        jacobian: LinearMap,
+        residual: Float[Array, " rows"],
+        damping: QuadraticForm | None,
+        relative: float,
+    ) -> Spectrum:
+        r"""The model $\min_d |r + J d|^2$ with damping in the metric $G + \epsilon I$.
+
+        **Arguments:**
+
+        - `jacobian`: rows scaled like the residual.
+        - `residual`: at the current parameters.
+        - `damping`: $G$; `None` for the Euclidean metric.
+        - `relative`: $\epsilon$ as a part of the mean eigenvalue of $G$.
+        """
+
+    @abc.abstractmethod
+    def quadratic(
+        self, curvature: QuadraticForm, gradient: Float[Array, " params"]
+    ) -> Spectrum:
+        """The model with curvature $G$ and a given gradient, damping Euclidean."""
