@@ -81,7 +81,7 @@ def statement(case):
 
 def perturbed(u):
     """The function, moved a little in every component and derivative."""
-    return lambda x: u(x) + 0.1 * jnp.sin(jnp.sum(x) + 1.0)
+    return lambda x: u(x) + 0.1 * jnp.sin(1.1 * jnp.sum(x) + 1.0)
 
 
 def points_of(region, num, key):

@@ -355,6 +355,7 @@ class _Run:
             seconds=self.clock.seconds,
             seconds_left=self.seconds_left() if self.settings.time_limit else None,
             damping=float("nan"),
+            projection_error=None,
             accepted=True,
         )
         for callback in self.settings.callbacks:
