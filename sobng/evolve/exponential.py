@@ -98,22 +98,7 @@ class ExponentialGauss(dfx.AbstractAdaptiveSolver):
     is twice the number of stages where $N$ is smooth; a linear equation takes one step,
     however long.
 
-    !!! example
-
-        ```python
-        import jax, jax.numpy as jnp
-        import sobng as sn
-
-        rod = sn.Interval(0.0, 1.0)
-        heat = sn.Evolution(
-            lambda u, t, x, args: sn.laplacian(u)(x) / 4,
-            lambda x: jnp.sin(jnp.pi * x[0]),
-            rod,
-            boundary=[sn.Dirichlet(rod.boundary, 0.0)],
-        )
-        # The default of `evolve`, which knows the rates of its features.
-        sn.evolve(heat, t0=0.0, t1=0.1, key=jax.random.key(0), tolerance=1e-6)
-        ```
+    The default of [`sobng.evolve`][] on frozen features, which knows their rates.
 
     ??? cite "Reference"
 

@@ -29,24 +29,6 @@ class Evolved(eqx.Module):
       follow of the right-hand side, relatively, on held-out points) and `speed` (the root
       mean square of the right-hand side).
     - `field`: the field at the last time.
-
-    !!! example
-
-        ```python
-        import jax, jax.numpy as jnp
-        import sobng as sn
-
-        rod = sn.Interval(0.0, 1.0)
-        heat = sn.Evolution(
-            lambda u, t, x, args: sn.laplacian(u)(x) / 4,
-            lambda x: jnp.sin(jnp.pi * x[0]),
-            rod,
-            boundary=[sn.Dirichlet(rod.boundary, 0.0)],
-        )
-        solution = sn.evolve(heat, t0=0.0, t1=1.0, key=jax.random.key(0))
-        solution(0.5, jnp.linspace(0.0, 1.0, 5)[:, None])
-        solution.at(0.25)(jnp.array([0.5])), solution.error
-        ```
     """
 
     motion: Any
