@@ -10,9 +10,9 @@ import pytest
 import sobng as sn
 from sobng.evolve.exponential import legendre_integrals, phi_functions
 from sobng.evolve.features import count, feature_unknown, points_for, rule
-from sobng.evolve.galerkin import galerkin, setting
 from sobng.evolve.integrate import integrate
 from sobng.evolve.moving import moving
+from sobng.evolve.projection import galerkin, setting
 from sobng.evolve.rates import diagonalised, Rates
 from sobng.evolve.taylor import needed_orders
 from sobng.linalg.damped import damped_solution

@@ -20,8 +20,9 @@ from sobng.evolve.features import (
     RATIOS,
     rule,
 )
-from sobng.evolve.galerkin import Galerkin, galerkin, Setting
+from sobng.evolve.galerkin import Galerkin
 from sobng.evolve.integrate import integrate
+from sobng.evolve.projection import galerkin, Setting
 from sobng.results import RESULTS
 
 

@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from sobng.evolve.features import rule
-from sobng.evolve.galerkin import FIRM, RETURN, wall_rows
+from sobng.evolve.galerkin import wall_rows
+from sobng.evolve.projection import FIRM, RETURN
 from sobng.evolve.walls import at_time, has_moments, left_over
 from sobng.fields.partition import combine, partition
 from sobng.geometry.box import Interval
