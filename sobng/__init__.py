@@ -17,6 +17,9 @@ from sobng.calculus import (
 from sobng.collocation import Collocation as Collocation, discretise as discretise
 from sobng.error import Estimate as Estimate, estimate_error as estimate_error
 from sobng.evaluation import observed as observed, relative_errors as relative_errors
+from sobng.evolve.evolve import evolve as evolve
+from sobng.evolve.exponential import ExponentialGauss as ExponentialGauss
+from sobng.evolve.solution import Evolved as Evolved
 from sobng.exact import impose as impose
 from sobng.fields import (
     AbstractField as AbstractField,
@@ -25,6 +28,7 @@ from sobng.fields import (
     Components as Components,
     Constrained as Constrained,
     FourierFeatures as FourierFeatures,
+    FourierSeries as FourierSeries,
     Frozen as Frozen,
     linear_leaves as linear_leaves,
     MLP as MLP,
@@ -97,10 +101,12 @@ from sobng.problem import (
     Condition as Condition,
     Dirichlet as Dirichlet,
     Energy as Energy,
+    Evolution as Evolution,
     Neumann as Neumann,
     Periodic as Periodic,
     Problem as Problem,
     Robin as Robin,
+    second_order as second_order,
 )
 from sobng.records import Record as Record, TextProgress as TextProgress
 from sobng.results import RESULTS as RESULTS

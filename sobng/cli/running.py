@@ -9,8 +9,9 @@ import jax
 from sobng.cli.output import number, show_table, Unusable
 from sobng.collocation import discretise
 from sobng.evaluation import relative_errors
+from sobng.evolve.evolve import evolve
 from sobng.fields.mlp import MLP
-from sobng.problem import Case
+from sobng.problem import Case, Evolution
 from sobng.records import TextProgress
 from sobng.solution import Solution
 from sobng.solve import solve
@@ -66,6 +67,8 @@ def run_case(
     label: str, case: Case, field: Any, key: jax.Array, quiet: bool, **options: Any
 ) -> Run:
     """Solves a case, with a progress line, and compares with its reference."""
+    if isinstance(case.problem, Evolution):
+        return _evolve_case(label, case, field, key, quiet, **options)
     progress = None if quiet else TextProgress()
     keywords = {"observe": case.observe, "solver": case.solver, **case.options}
     keywords = {k: v for k, v in (keywords | options).items() if v is not None}
@@ -92,6 +95,34 @@ def _quantities(case: Case, solution: Solution) -> dict[str, tuple[float, float]
     return found
 
 
+def _evolve_case(
+    label: str, case: Case, field: Any, key: jax.Array, quiet: bool, **options: Any
+) -> Run:
+    """The same for an evolution; errors are those at the last time."""
+    progress = None if quiet else TextProgress()
+    keywords = {"solver": case.solver, "observe": case.observe, **case.options}
+    keywords = {k: v for k, v in (keywords | options).items() if v is not None}
+    try:
+        found = evolve(case.problem, field, key=key, progress=progress, **keywords)
+    except ValueError as error:
+        raise Unusable(str(error)) from error
+    finally:
+        if progress is not None:
+            progress.close()
+    errors = (None, None)
+    end = found.t1
+    if case.reference is not None and end >= case.options.get("t1", 1.0) * (1 - 1e-9):
+        reference = case.reference
+        errors = relative_errors(
+            found.field,
+            lambda x: reference(end, x),
+            case.problem.domain,
+            observe=case.observe,
+        )
+    last = found.snapshot()
+    return Run(label, last, *errors, _quantities(case, last))
+
+
 def make_field(case: Case, key: jax.Array) -> Any:
     try:
         return None if case.field is None else case.field(key)
@@ -110,6 +141,11 @@ def compare(
     """
     import optax
 
+    if isinstance(case.problem, Evolution):
+        raise Unusable(
+            "`--compare` is for problems without time. Use `--option route=space-time` "
+            "where the file has it."
+        )
     field = make_field(case, field_key)
     if field is None:
         dim, out = case.problem.dim, case.problem.out

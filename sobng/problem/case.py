@@ -6,6 +6,7 @@ from typing import Any
 import equinox as eqx
 
 from sobng.problem.energy import Energy
+from sobng.problem.evolution import Evolution
 from sobng.problem.problem import Problem
 
 
@@ -57,14 +58,15 @@ class Case(eqx.Module):
         """**Arguments:**
 
         - `name`: the name in tables.
-        - `problem`: a [`sobng.Problem`][] or [`sobng.Energy`][].
+        - `problem`: a [`sobng.Problem`][], [`sobng.Energy`][] or [`sobng.Evolution`][].
         - `field`: a function from a key to a field, or `None` to let sobng choose.
-        - `reference`: the exact or reference solution at one point.
+        - `reference`: the exact or reference solution at one point; for an evolution
+            `reference(t, x)`, at one time and point.
         - `observe`: what of the unknown the reference speaks of: `None` (all of it), a
             component or components, a key of a dict, a function `observe(value)` of
             the value, or `observe(u, x)`.
         - `solver`: a solver, or `None` for the default.
-        - `options`: keywords for `solve`.
+        - `options`: keywords for `solve`, or for `evolve`.
         - `accuracy`: the relative L2 error that counts as success, or where there is no
             reference that of every quantity.
         - `quantities`: numbers that a solution is judged by besides its field, by name: a
@@ -73,9 +75,10 @@ class Case(eqx.Module):
 
         **Raises:** `ValueError` if an argument is of the wrong kind.
         """
-        if not isinstance(problem, Problem | Energy):
+        if not isinstance(problem, Problem | Energy | Evolution):
             raise ValueError(
-                f"Case '{name}' needs a `Problem` or an `Energy`. Got {problem!r}."
+                f"Case '{name}' needs a `Problem`, an `Energy` or an `Evolution`. Got "
+                f"{problem!r}."
             )
         if field is not None and not callable(field):
             raise ValueError(
@@ -99,3 +102,33 @@ class Case(eqx.Module):
         self.quantities = {} if quantities is None else dict(quantities)
         self.tags = tuple(tags)
         self.good_values = good_values
+
+    def space_time(self, field: Callable | None = None, **options: Any) -> "Case":
+        """The same case of an evolution as a problem in space-time, for `solve`.
+
+        **Arguments:**
+
+        - `field`: a function from a key to a field of points `(t, x)`.
+        - `options`: keywords for `solve`.
+
+        **Raises:** `ValueError` if the problem is no evolution.
+        """
+        if not isinstance(self.problem, Evolution):
+            raise ValueError(
+                f"Case '{self.name}' is no evolution. Got {type(self.problem).__name__}, "
+                "which has no other route."
+            )
+        times = self.options.get("t0", 0.0), self.options.get("t1", 1.0)
+        reference: Any = self.reference
+        by_point = None if reference is None else lambda p: reference(p[0], p[1:])
+        return Case(
+            self.name,
+            self.problem.space_time(*times),
+            field,
+            reference=by_point,
+            observe=self.observe,
+            options=options,
+            accuracy=self.accuracy,
+            tags=self.tags,
+            good_values=self.good_values,
+        )

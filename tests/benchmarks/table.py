@@ -23,7 +23,7 @@ DEFAULT = [
     ("`poisson_2d`, exact boundary", "poisson_2d", [], 20),
     ("`poisson_2d`, penalty boundary", "poisson_2d", ["boundary=penalty"], 30),
     ("`poisson_disk`", "poisson_disk", [], 30),
-    ("`heat_1d`, space-time", "heat_1d", [], 30),
+    ("`heat_1d`, space-time", "heat_1d", ["route=space-time"], 30),
     ("`biharmonic_2d`", "biharmonic_2d", [], 30),
     ("`liouville_2d`", "liouville_2d", [], 120),
     ("`kovasznay` (velocity)", "kovasznay", [], 120),
@@ -49,13 +49,30 @@ FIELD = {
 ALONE = [
     ("`poisson_2d`, exact boundary", "poisson_2d", [], 20),
     ("`poisson_2d`, penalty boundary", "poisson_2d", ["boundary=penalty"], 30),
-    ("`heat_1d`, space-time", "heat_1d", [], 60),
+    ("`heat_1d`, space-time", "heat_1d", ["route=space-time"], 60),
     ("`kovasznay` (velocity)", "kovasznay", ["depth=2"], 120),
+]
+# By `evolve`, judged at the last time.
+IN_TIME = [
+    ("`heat_1d`", "heat_1d", [], 30),
+    ("`advection_1d`", "advection_1d", [], 60),
+    ("`burgers_1d`, 0.01", "burgers_1d", ["viscosity=0.01"], 120),
+    ("`burgers_1d`, 0.01/pi", "burgers_1d", [], 180),
+    ("`wave_1d`", "wave_1d", [], 60),
+    ("`allen_cahn_1d`", "allen_cahn_1d", [], 300),
+    ("`kdv_1d`", "kdv_1d", [], 300),
+    ("`kuramoto_sivashinsky_1d`", "kuramoto_sivashinsky_1d", [], 600),
+    ("`schroedinger_1d`", "schroedinger_1d", [], 300),
+    ("`heat_2d`", "heat_2d", [], 600),
+    ("`allen_cahn_2d`", "allen_cahn_2d", [], 600),
+    ("`burgers_2d`", "burgers_2d", [], 600),
+    ("`fokker_planck_9d`", "fokker_planck_9d", [], 600),
 ]
 TABLES = {
     "default": DEFAULT,
     "alone": [(a, b, [*c, "stages=all-parameters"], d) for a, b, c, d in ALONE],
     "energies": ENERGIES,
+    "time": IN_TIME,
     "gpu": DEFAULT,
 }
 
