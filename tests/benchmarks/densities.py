@@ -57,7 +57,9 @@ def cell(steps):
     there = [int(s) for s in steps if np.isfinite(s)]
     if not there:
         return "none"
-    spread = f"{min(there)}" if len(set(there)) == 1 else f"{min(there)} to {max(there)}"
+    spread = (
+        f"{min(there)}" if len(set(there)) == 1 else f"{min(there)} to {max(there)}"
+    )
     return f"{len(there)} of {len(steps)}: {spread}"
 
 
