@@ -280,6 +280,22 @@ def test_bad_metrics_get_a_sentence(make, message):
         make()
 
 
+def test_a_field_with_kinks_is_refused_by_the_orders_that_it_does_not_reach():
+    field = sn.MLP(1, width=6, activation=jax.nn.relu, key=jr.key(0))
+    points = sn.discretise(PROBLEM, 20, key=jr.key(1))
+    system = sn.System(PROBLEM, field, points)
+    sn.SobolevMetric(0).on(system)
+    with pytest.raises(ValueError, match="smooth activation"):
+        sn.SobolevMetric(2).on(system)
+
+
+def test_a_solver_that_is_bound_to_other_points_is_told_so():
+    system, other = make_system(20), make_system(30)
+    solver = sn.GaussNewton().on(other)
+    with pytest.raises(ValueError, match="other points"):
+        optx.least_squares(system.residual, solver, system.params)
+
+
 @pytest.mark.parametrize("metric", [sn.FisherRaoMetric(), sn.WassersteinMetric()])
 def test_a_metric_of_densities_refuses_fields_that_are_not_positive(metric):
     field = sn.MLP(1, width=3, key=jr.key(0))

@@ -14,6 +14,7 @@ from sobng.calculus import partial
 from sobng.collocation import default_sampler
 from sobng.metrics.gram import Pullback, Total
 from sobng.metrics.metric import AbstractMetric, fields, interior
+from sobng.metrics.regularity import check_smooth
 from sobng.norms import SobolevNorm
 from sobng.norms.modes import NormOnPoints
 from sobng.norms.scales import checked_scale, Scale, scale_of_axes
@@ -145,6 +146,8 @@ class SobolevMetric(AbstractMetric):
                 entry=entry,
             )
         assert isinstance(self.order, int)
+        points, weights = interior(system)
+        check_smooth("SobolevMetric", system, points, entry, self.order)
         dim = system.problem.dim
         scales = scale_of_axes("SobolevMetric", self.scale, dim)
         terms = []
@@ -155,19 +158,19 @@ class SobolevMetric(AbstractMetric):
             if root > 0:
                 terms.append((axes, root))
         jet = _Jet(tuple(terms), self.weights)
-        inside = Pullback(system, jet, *interior(system), entry=entry)
+        inside = Pullback(system, jet, points, weights, entry=entry)
         if not (self.extension and self.order):
             return inside
         region = system.problem.domain.boundary
-        sampler = default_sampler(region, inside.points.shape[0])
-        points, weights = sampler(region, jax.random.key(0))
-        dtype = inside.points.dtype
+        sampler = default_sampler(region, points.shape[0])
+        edge, share = sampler(region, jax.random.key(0))
+        dtype = points.dtype
         trace = _Trace(region.normal, _extension(self.order, scales[0]))
         outside = Pullback(
             system,
             trace,
-            jnp.asarray(points, dtype),
-            jnp.asarray(weights, dtype),
+            jnp.asarray(edge, dtype),
+            jnp.asarray(share, dtype),
             entry=entry,
         )
         return Total((inside, outside), (1.0, 1.0))

@@ -134,6 +134,12 @@ class GaussNewton(optx.AbstractLeastSquaresSolver):
         del options, f_struct, aux_struct, tags
         residual, aux = fn(y, args)
         residual, _ = jfu.ravel_pytree(residual)
+        if self.system is not None and self.system.rows(args) != residual.size:
+            raise ValueError(
+                "This solver is bound to a system with other points: that has "
+                f"{self.system.rows(args)} rows, and the residual {residual.size}. Bind it "
+                "to the system whose residual it is given, `solver.on(system)`."
+            )
         dtype = residual.dtype
         info = StepInfo.start(0.5 * jnp.sum(residual**2))
         result = optx.RESULTS.where(
