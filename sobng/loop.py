@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import PyTree
 
 from sobng.clock import Clock
@@ -16,7 +15,7 @@ from sobng.error import Estimate, estimate_error
 from sobng.exact import normalised
 from sobng.fields.partition import combine
 from sobng.problem import Energy, Problem
-from sobng.records import Record
+from sobng.records import history_of, Record
 from sobng.results import RESULTS
 from sobng.resume import Done, Resumer, Saved
 from sobng.settings import Settings
@@ -198,15 +197,7 @@ class Loop:
                     best, best_loss = params, loss
                 if bool(look.accepted) or not isinstance(self.problem, Energy):
                     marks.append((self.step, loss))
-                missed = watched(
-                    float(look.projection_error),
-                    system,
-                    params,
-                    self.args,
-                    self.records[-1] if self.records else None,
-                    (stage.name, self.step),
-                )
-                if self._look(stage, watch, params, look, loss, missed):
+                if self._look(stage, system, watch, params, look, loss):
                     system, watch = self._refine(moves, params)
                     bound = bind(solver, system)
                     state = init_solver(bound, system, params, self.args)
@@ -276,11 +267,20 @@ class Loop:
         self.unknown = combine(params, system.rest)
         return self._systems(moves)
 
-    def _look(self, stage, watch, params, look, loss, missed) -> bool:
+    def _look(self, stage, system, watch, params, look, loss) -> bool:
         """Records one look; whether the run over-fits and may be given more points."""
         held_out = float(loss_of(watch, params, self.args))
         limit = self.settings.time_limit
         seconds = self.clock.seconds
+        last = self.records[-1] if self.records else None
+        missed = watched(
+            float(look.projection_error),
+            system,
+            params,
+            self.args,
+            last,
+            (stage.name, self.step),
+        )
         record = Record(
             stage=stage.name,
             step=self.step,
@@ -371,21 +371,11 @@ class Loop:
             self.unknown,
             result=self.result,
             stats=stats,
-            history=self._history(),
+            history=history_of(self.records),
             error=self.estimate.error,
             error_reason=self.estimate.reason,
             problem=self.problem,
         )
-
-    def _history(self) -> dict[str, np.ndarray]:
-        def column(name):
-            values = [getattr(r, name) for r in self.records]
-            return np.asarray([math.nan if v is None else v for v in values])
-
-        names = ("step", "seconds", "loss", "held_out", "error", "projection_error")
-        history = {name: column(name) for name in names}
-        history["stage"] = np.asarray([r.stage for r in self.records])
-        return history
 
     def _stale(self, marks: list[tuple[int, float]], patience: int) -> bool:
         """Whether the loss has not halved in the last `patience` steps; an energy, whose

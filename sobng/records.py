@@ -1,9 +1,13 @@
 """What callbacks and progress lines are told of a run."""
 
 import dataclasses
+import math
 import sys
 import time
+from collections.abc import Sequence
 from typing import TextIO
+
+import numpy as np
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +34,19 @@ class Record:
     damping: float
     accepted: bool
     projection_error: float | None
+
+
+def history_of(records: Sequence[Record]) -> dict[str, np.ndarray]:
+    """The records as columns; NaN where a number is not known."""
+
+    def column(name):
+        values = [getattr(record, name) for record in records]
+        return np.asarray([math.nan if v is None else v for v in values])
+
+    names = ("step", "seconds", "loss", "held_out", "error", "projection_error")
+    history = {name: column(name) for name in names}
+    history["stage"] = np.asarray([record.stage for record in records])
+    return history
 
 
 class TextProgress:

@@ -17,7 +17,7 @@ INTERVAL = sn.Interval(0.0, 1.0)
 GRID = jnp.linspace(0.0, 1.0, 41)[:, None]
 NODES, WEIGHTS = map(jnp.asarray, INTERVAL.interior.quadrature(200))
 # The H^1 norm of functions extended to the whole line, and its kernel.
-METRIC = sn.SobolevMetric(1, boundary=True)
+METRIC = sn.SobolevMetric(1, extension=True)
 
 
 def line(x, y):

@@ -76,13 +76,14 @@ class Galerkin(eqx.Module):
             local = Taylor(x, partials, table.orders)
             if lift is None:
                 return jnp.asarray(self.evolution.rhs(local, t, x, args), x.dtype)
-            now: Any = lift(t)
+            carried: Any = lift
+            now = carried(t)
             u = lambda x: local(x) + now(x)
             value = jnp.asarray(self.evolution.rhs(u, t, x, args), x.dtype)
             if not self.moving:
                 return value
             one = jnp.ones_like(t)
-            return value - jax.jvp(lambda t: lift(t)(x), (t,), (one,))[1]
+            return value - jax.jvp(lambda t: carried(t)(x), (t,), (one,))[1]
 
         return jax.vmap(at)(table.points, table.partials(y))
 

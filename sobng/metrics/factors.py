@@ -69,7 +69,8 @@ def kronecker_rows(
     def rows(name, act):
         x, cotangent = seen[name]
         a = layers[name].input_rows(act(x), act(jnp.ones(len(x), x.dtype)))
-        g = jax.vmap(lambda g: layers[name].output_rows(act(g)))(cotangent)
+        # One solve for all probes: under `vmap` it would not be LAPACK's.
+        g = jax.vmap(layers[name].output_rows, 1)(act(cotangent))
         a = jnp.moveaxis(a / a.shape[1] ** 0.5, 2, 0)  # [s, batch, t, i]
         g = jnp.moveaxis(g, 3, 0)  # [s, probes, batch, t, o]
         return KroneckerRows(

@@ -63,9 +63,11 @@ class KroneckerMetric(AbstractMetric):
     the batch, this is K-FAC. The kernel changes the shape of the factors and not their
     size: they are scaled to the traces of K-FAC, so that a damping means the same.
 
-    For mini-batches it is used by [`sobng.kronecker`][]. In a solver of sobng it lives on
-    the points of the interior with their quadrature weights; there the exact
-    [`sobng.SobolevMetric`][] is better, as long as it fits in memory.
+    For mini-batches it is used by [`sobng.kronecker`][]; there K-FAC can pay, and the
+    kernel is a mild regulariser (`notebooks/classification.ipynb`). In a solver of sobng
+    it lives on the points of the interior with their quadrature weights. No problem was
+    found there on which it is the best choice: as long as the exact
+    [`sobng.SobolevMetric`][] fits in memory, it reaches many more digits.
 
     The layers are `eqx.nn.Linear`, `eqx.nn.Conv1d`, `Conv2d`, `Conv3d` and those of
     [`sobng.MLP`][] and [`sobng.SIREN`][], each used exactly once for a sample. Other

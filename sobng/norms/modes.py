@@ -44,7 +44,7 @@ class NormOnPoints(eqx.Module):
         **Returns:** an array of the same shape.
         """
         flat = rows.reshape(rows.shape[0], -1)
-        mapped = self.tail * flat + _matmul(self.left, _matmul(self.right.T, flat))
+        mapped = self.tail * flat + matmul(self.left, matmul(self.right.T, flat))
         return mapped.reshape(rows.shape)
 
 
@@ -59,12 +59,12 @@ def norm_on_points(
     # E = U S V^T. The map sends y to the weighted coefficients within the span of U
     # (rotated by V, so that it is symmetric on a rule) and scales what is orthogonal.
     # The Gram matrix is the identity on a rule, so that squaring loses nothing.
-    squares, right = jnp.linalg.eigh(_matmul(modes.values.T, modes.values))
+    squares, right = jnp.linalg.eigh(matmul(modes.values.T, modes.values))
     lengths = jnp.sqrt(jnp.maximum(squares, UNRESOLVED))[None]
-    frame = _matmul(modes.values, right / lengths)
-    inner = _matmul(right.T, root[:, None] * right) / lengths
+    frame = matmul(modes.values, right / lengths)
+    inner = matmul(right.T, root[:, None] * right) / lengths
     eye = jnp.eye(len(root), dtype=root.dtype)
-    return NormOnPoints(_matmul(frame, inner - tail * eye), frame, tail)
+    return NormOnPoints(matmul(frame, inner - tail * eye), frame, tail)
 
 
 def _root_symbol(modes, order, homogeneous):
@@ -75,6 +75,6 @@ def _root_symbol(modes, order, homogeneous):
     return jnp.where(seen, jnp.where(seen, modes.squares, 1) ** (order / 2), 0)
 
 
-def _matmul(a, b):
+def matmul(a, b):
     """At full precision, also where the hardware would round its inputs."""
     return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)

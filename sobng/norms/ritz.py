@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sobng.geometry.region import Region
-from sobng.norms.modes import Modes
+from sobng.norms.modes import matmul, Modes
 from sobng.typing import Points, Weights
 
 
@@ -37,7 +37,7 @@ def ritz_modes(
     half = (upper - lower) / 2
     waves, phases = _random_waves(size, dim)
     phases = phases - waves @ ((lower + upper) / 2 / half)
-    angles = points @ jnp.asarray((waves / half[None]).T, dtype)  # [n, waves]
+    angles = matmul(points, jnp.asarray((waves / half[None]).T, dtype))  # [n, waves]
     angles = angles + jnp.asarray(phases, dtype)[None]
     sines, cosines = jnp.sin(angles), jnp.cos(angles)
     factor, slopes = jnp.ones(num, dtype), jnp.zeros((num, dim), dtype)
@@ -47,20 +47,20 @@ def ritz_modes(
     root = jnp.sqrt(weights)
     values = (root * factor)[:, None] * sines
     left, singular, right = jnp.linalg.svd(values, full_matrices=False)
-    # Combinations that vanish but for rounding get a zero function.
+    # Combinations that vanish but for rounding get a zero function
     seen = singular > jnp.finfo(dtype).eps ** 0.5 * singular[0]
     inverse = jnp.where(seen, 1 / jnp.where(seen, singular, 1), 0)
     stiffness = jnp.zeros((size, size), dtype)
     for axis, scale in enumerate(scales):
         along = jnp.asarray(scale * waves[:, axis] / half[axis], dtype)[None]
         rows = factor[:, None] * along * cosines + scale * slopes[:, axis, None] * sines
-        rows = root[:, None] * (rows @ right.T) * inverse[None]
-        stiffness = stiffness + rows.T @ rows
+        rows = root[:, None] * matmul(rows, right.T) * inverse[None]
+        stiffness = stiffness + matmul(rows.T, rows)
     # and an eigenvalue beyond all others.
     stiffness = stiffness + jnp.diag(jnp.where(seen, 0, 2 * jnp.trace(stiffness)))
     squares, vectors = jnp.linalg.eigh(stiffness)
     kept = size // 2
-    functions = jnp.where(seen[None], left, 0) @ vectors[:, :kept]
+    functions = matmul(jnp.where(seen[None], left, 0), vectors[:, :kept])
     cut = squares[kept]
     # The constant among Neumann's, exactly.
     squares = jnp.where(

@@ -86,7 +86,7 @@ class Condition(AbstractCondition):
         residual: Any,
         region: Any,
         *,
-        norm: SobolevNorm | None = None,
+        norm: Any = None,
         name: str | None = None,
         weight: float = 1.0,
     ):
@@ -94,8 +94,8 @@ class Condition(AbstractCondition):
 
         - `residual`: a function `residual(u, x, args)` of one point `x`.
         - `region`: where it holds.
-        - `norm`: what the residual is measured in, component by component; $L^2$ by
-            default. On an interior only.
+        - `norm`: a [`sobng.SobolevNorm`][] that measures the residual, component by
+            component; $L^2$ by default. On an interior only.
         - `name`: a name for logs and messages; the function's own name by default.
         - `weight`: a positive factor of this condition's part of the loss.
 
@@ -109,8 +109,13 @@ class Condition(AbstractCondition):
         own: str = getattr(residual, "__name__", "condition")
         self.name = own if name is None else name
         check_region(region, weight, self.name)
-        if norm is not None:
+        if isinstance(norm, SobolevNorm):
             norm.check(region)
+        elif norm is not None:
+            raise ValueError(
+                f"Condition '{self.name}' is measured in a norm such as "
+                f"`sobng.SobolevNorm(-1)`. Got {norm!r}."
+            )
         self.function = residual
         self.region = region
         self.norm = norm

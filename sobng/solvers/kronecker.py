@@ -53,7 +53,9 @@ def kronecker(
     decay are Optax's.
 
     For models with too many parameters for a Jacobian, trained on mini-batches; for an
-    equation on fixed points [`sobng.GaussNewton`][] reaches far more digits.
+    equation on fixed points [`sobng.GaussNewton`][] reaches far more digits. A step costs
+    little more than one of Adam where convolutions dominate, and two to three times as
+    much with dense layers 128 wide and batches of 256.
 
     !!! example
 

@@ -54,7 +54,7 @@ def functional_gradient(
         kernel = sn.SobolevKernel(order=1, scale=1.0)
         gradient = sn.functional_gradient(kernel, points, cotangents)
         tangent = sn.tangent_kernel(
-            field, sn.SobolevMetric(1, boundary=True), domain=sn.Interval(0.0, 1.0)
+            field, sn.SobolevMetric(1, extension=True), domain=sn.Interval(0.0, 1.0)
         )
         projected = sn.functional_gradient(tangent, points, cotangents)
         gradient(jnp.array([0.5])), 1 - (projected.norm / gradient.norm) ** 2

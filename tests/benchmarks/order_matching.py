@@ -227,19 +227,19 @@ def best(lines):
 def write(lines):
     """Replaces what stands between the marks of the page."""
     found = dict.fromkeys(line["metric"] for line in lines)
-    columns = sorted(found, key=lambda n: (n == "energy", n.startswith("kernel")))
+    columns = sorted(found, key=lambda n: (n == "energy", n[0] == "k", n[0] == "H", n))
     rows = [
         "| loss | " + " | ".join(columns) + " |",
         "|---" * (len(columns) + 1) + "|",
     ]
     for problem, case in cases().items():
-        ours = [x for x in lines if x["problem"] == problem]
-        if not ours:
+        cells = {name: [] for name in columns}
+        for line in lines:
+            if line["problem"] == problem:
+                cells[line["metric"]].append(line)
+        own = {n: best(c) for n, c in cells.items() if len(c) == len(DAMPINGS)}
+        if not own:
             continue
-        own = {
-            name: best([x for x in ours if x["metric"] == name])
-            for name in dict.fromkeys(x["metric"] for x in ours)
-        }
         # The energy metric of a least-squares loss is Gauss-Newton: no norm of a field.
         ranked = [name for name in own if name not in ("energy", "Euclidean")]
         winner = min(ranked, key=own.__getitem__)
