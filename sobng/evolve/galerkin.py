@@ -70,7 +70,7 @@ class Galerkin(eqx.Module):
 
     def rate(self, table: Table, t: Any, y: Float[Array, " r"], args: Any) -> Array:
         """What the features are to do, at the points of a table: `[n, *out]`."""
-        lift = self.lift_at(args)
+        lift: Any = self.lift_at(args)
 
         def at(x, partials):
             local = Taylor(x, partials, table.orders)

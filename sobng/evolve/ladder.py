@@ -90,10 +90,11 @@ class Ladder:
         factor = 1.0
         if len(done) > 2:
             before = done[-2].difference(done[-3])
-            factor = float(
-                np.clip(np.max(change) / max(np.max(before), 1e-300), 1e-2, 1)
-            )
-        return np.maximum(factor * change, done[-1].miss)
+            # At the last time: initial values with kinks are never met better.
+            factor = float(np.clip(change[-1] / max(before[-1], 1e-300), 1e-2, 1.0))
+        # Rounding of the initial values; a misfit of kinks is no error of later times.
+        floor = done[-1].miss if done[-1].miss < 1e-9 else 0.0
+        return np.maximum(factor * change, floor)
 
     @property
     def whole(self) -> list[Attempt]:
@@ -120,7 +121,7 @@ class Ladder:
             done = self.whole
             if len(done) > 2:
                 new, old = done[-1].difference(done[-2]), done[-2].difference(done[-3])
-                if np.max(new) > SETTLED * np.max(old) and np.max(new) < 1e-2:
+                if SETTLED * old[-1] < new[-1] < 1e-4:
                     return RESULTS.settled
         growth = RATIOS.get(self.made.evolution.dim, 1.5) ** 3
         if growth * attempt.seconds > self.seconds_left():
