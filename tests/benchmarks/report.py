@@ -1,0 +1,147 @@
+"""From the runs of bench.py to the tables and plots of docs/benchmarks.md."""
+
+import math
+import pathlib
+import statistics
+
+from methods import METHODS
+from statements import STATEMENTS
+
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "benchmarks.md"
+IMAGES = ROOT / "docs" / "images"
+LEVELS = (1e-4, 1e-6, 1e-8, 1e-10)
+
+
+def curve(lines: list[dict]) -> list[tuple[float, float]]:
+    """Seconds and errors of one run, those that are finite."""
+    looks = [line for line in lines if line.get("error") is not None]
+    return [(look["seconds"], look["error"]) for look in looks]
+
+
+def reached(lines: list[dict], level: float) -> float:
+    """The first second at which the error was at or below a level; infinite if none."""
+    return min((s for s, error in curve(lines) if error <= level), default=math.inf)
+
+
+def final(lines: list[dict]) -> float:
+    """The error that the user is left with; infinite where numbers were not finite."""
+    looks = [line for line in lines if "error" in line]
+    last = looks[-1]["error"] if looks else None
+    return math.inf if last is None else last
+
+
+def summary(lines: list[dict]) -> str:
+    return f"{final(lines):.1e}, {lines[-1]['result']}"
+
+
+def _error(value: float) -> str:
+    return f"{value:.1e}" if math.isfinite(value) else "not finite"
+
+
+def _seconds(value: float) -> str:
+    if not math.isfinite(value):
+        return "-"
+    return f"{value:.1f}" if value >= 1 else f"{value:.2g}"
+
+
+def row(name: str, runs: list[list[dict]], goal: float) -> str:
+    """The row of one method: medians over its runs, and the worst error."""
+    label = METHODS[name].label
+    ran = [lines for lines in runs if curve(lines)]
+    if not ran:
+        return f"| {label} | {runs[0][-1]['result']} |" + " - |" * 10
+
+    def median(field):
+        return statistics.median(lines[-1].get(field, math.nan) for lines in ran)
+
+    errors = [final(lines) for lines in ran]
+    # Half of an even number of runs must not average with those that never arrive.
+    times = [statistics.median_high(reached(x, level) for x in ran) for level in LEVELS]
+    cells = [
+        label,
+        _error(statistics.median_high(errors)),
+        f"{_error(max(errors))} ({len(runs)})",
+        f"{100 * sum(error <= goal for error in errors) / len(runs):.0f} %",
+        *map(_seconds, times),
+        f"{median('params'):.0f}",
+        f"{median('points'):.0f}",
+        f"{median('compile_seconds'):.1f}",
+        f"{median('peak_mb'):.0f}",
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def table(statement: str, runs: dict[str, list[list[dict]]]) -> str:
+    goal = STATEMENTS[statement].goal
+    levels = " | ".join(f"{level:.0e} at" for level in LEVELS)
+    head = (
+        f"| method | median | worst | success ({goal:.0e}) | {levels} "
+        "| params | points | compiling | MB |"
+    )
+    rows = [row(name, found, goal) for name, found in runs.items()]
+    return "\n".join([head, "|---|" + "---:|" * 11, *rows])
+
+
+def plot(statement: str, runs: dict[str, list[list[dict]]]) -> str:
+    """Draws the errors of the first seed over the seconds; the name of the picture."""
+    from matplotlib import rc_context
+
+    from sobng.plotting.style import COLOURS, new_figure, style
+
+    with style(), rc_context({"svg.hashsalt": statement}):
+        figure = new_figure((7.5, 4.2))
+        axes = figure.subplots()
+        for index, (name, found) in enumerate(runs.items()):
+            points = sorted(curve(found[0]))
+            if not points:
+                continue
+            look = {
+                "color": COLOURS[index % 6],
+                "linestyle": ("-", "--", ":")[index // 6],
+            }
+            few = "o" if len(points) < 12 else None
+            axes.plot(
+                *zip(*points, strict=True),
+                marker=few,
+                ms=3,
+                lw=1.3,
+                **look,
+                label=METHODS[name].label,
+            )
+        axes.set(
+            xscale="log", yscale="log", xlabel="seconds", title="relative $L^2$ error"
+        )
+        axes.grid(axis="y", color="0.9", linewidth=0.6)
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8)
+        name = f"race_{statement}.svg"
+        figure.savefig(IMAGES / name, metadata={"Date": None})
+    return name
+
+
+def page(runs: dict[tuple[str, str], list[list[dict]]], seconds: float) -> str:
+    """All tables and plots, and how each method was set."""
+    parts = []
+    for statement, stated in STATEMENTS.items():
+        own = {name: found for (s, name), found in runs.items() if s == statement}
+        if not own:
+            continue
+        given = f"--statements {statement} --seconds {seconds:g}"
+        parts += [
+            f"### {stated.title}",
+            f'```sh\nmake bench ARGS="{given}"\n```',
+            table(statement, own),
+            f"![Error over seconds](images/{plot(statement, own)})",
+        ]
+    raced = {name for _, name in runs}
+    settings = [f"- {m.label}: {m.settings}." for n, m in METHODS.items() if n in raced]
+    return "\n\n".join([*parts, "### Settings", "\n".join(settings)])
+
+
+def write(runs: dict[tuple[str, str], list[list[dict]]], seconds: float) -> None:
+    """Replaces what stands between the marks of the page."""
+    begin, end = "<!-- race:begin -->", "<!-- race:end -->"
+    head, rest = PAGE.read_text().split(begin)
+    _, tail = rest.split(end)
+    PAGE.write_text(f"{head}{begin}\n\n{page(runs, seconds)}\n\n{end}{tail}")
