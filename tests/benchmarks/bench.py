@@ -1,6 +1,6 @@
 """Races the methods on the statements over seeds, and writes docs/benchmarks.md.
 
-    python tests/benchmarks/bench.py [--methods ...] [--statements ...] [--seeds 0 1 ...]
+    python tests/benchmarks/bench.py [--methods ...] [--problems ...] [--seeds 0 1 ...]
         [--seconds 30] [--core 0] [--write-only]
 
 Every run is race.py in a process and on a core of its own, with the interpreter of its
@@ -100,25 +100,25 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     names = list(STATEMENTS)
-    parser.add_argument("--statements", nargs="+", choices=names, default=names)
+    parser.add_argument("--problems", nargs="+", choices=names, default=names)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--core", type=int, default=0)
     parser.add_argument("--write-only", action="store_true")
     given = parser.parse_args()
-    races = itertools.product(given.seeds, given.statements, given.methods)
+    races = itertools.product(given.seeds, given.problems, given.methods)
     for seed, statement, name in [] if given.write_only else races:
         path = path_of(name, statement, seed, given.seconds)
         if not lines_of(path):
             run(name, statement, seed, given.seconds, given.core)
             print(statement, name, seed, report.summary(lines_of(path)), flush=True)
-    runs = {
-        (statement, name): found
-        for statement in STATEMENTS
-        for name in METHODS
-        if (found := runs_of(statement, name, given.seconds))
-    }
-    report.write(runs, given.seconds)
+    for statement in given.problems:
+        found = {name: runs_of(statement, name, given.seconds) for name in METHODS}
+        found = {name: runs for name, runs in found.items() if runs}
+        if found:
+            section = report.section(statement, found, given.seconds)
+            report.replace(f"race-{statement}", section)
+    report.replace("settings", report.settings())
 
 
 def runs_of(statement: str, name: str, seconds: float) -> list[list[dict]]:

@@ -53,22 +53,25 @@ def row(name: str, runs: list[list[dict]], goal: float) -> str:
     if not ran:
         return f"| {label} | {runs[0][-1]['result']} |" + " - |" * 10
 
-    def median(field):
-        return statistics.median(lines[-1].get(field, math.nan) for lines in ran)
+    def median(field, form):
+        # A process that was killed left no sizes.
+        values = [lines[-1][field] for lines in ran if field in lines[-1]]
+        return format(statistics.median(values), form) if values else "-"
 
+    broken = [r for lines in runs if (r := lines[-1]["result"]) != "ran"]
     errors = [final(lines) for lines in ran]
     # Half of an even number of runs must not average with those that never arrive.
     times = [statistics.median_high(reached(x, level) for x in ran) for level in LEVELS]
     cells = [
         label,
         _error(statistics.median_high(errors)),
-        f"{_error(max(errors))} ({len(runs)})",
+        f"{_error(max(errors))} ({'; '.join([str(len(runs)), *broken])})",
         f"{100 * sum(error <= goal for error in errors) / len(runs):.0f} %",
         *map(_seconds, times),
-        f"{median('params'):.0f}",
-        f"{median('points'):.0f}",
-        f"{median('compile_seconds'):.1f}",
-        f"{median('peak_mb'):.0f}",
+        median("params", ".0f"),
+        median("points", ".0f"),
+        median("compile_seconds", ".1f"),
+        median("peak_mb", ".0f"),
     ]
     return "| " + " | ".join(cells) + " |"
 
@@ -120,28 +123,28 @@ def plot(statement: str, runs: dict[str, list[list[dict]]]) -> str:
     return name
 
 
-def page(runs: dict[tuple[str, str], list[list[dict]]], seconds: float) -> str:
-    """All tables and plots, and how each method was set."""
-    parts = []
-    for statement, stated in STATEMENTS.items():
-        own = {name: found for (s, name), found in runs.items() if s == statement}
-        if not own:
-            continue
-        given = f"--statements {statement} --seconds {seconds:g}"
-        parts += [
-            f"### {stated.title}",
+def section(statement: str, runs: dict[str, list[list[dict]]], seconds: float) -> str:
+    """The table and the plot of one statement, and the command that makes them anew."""
+    seeds = max(len(found) for found in runs.values())
+    given = f"--problems {statement} --seconds {seconds:g}"
+    if seeds > 1:
+        given += " --seeds " + " ".join(map(str, range(seeds)))
+    return "\n\n".join(
+        [
             f'```sh\nmake bench ARGS="{given}"\n```',
-            table(statement, own),
-            f"![Error over seconds](images/{plot(statement, own)})",
+            table(statement, runs),
+            f"![{STATEMENTS[statement].title}](images/{plot(statement, runs)})",
         ]
-    raced = {name for _, name in runs}
-    settings = [f"- {m.label}: {m.settings}." for n, m in METHODS.items() if n in raced]
-    return "\n\n".join([*parts, "### Settings", "\n".join(settings)])
+    )
 
 
-def write(runs: dict[tuple[str, str], list[list[dict]]], seconds: float) -> None:
-    """Replaces what stands between the marks of the page."""
-    begin, end = "<!-- race:begin -->", "<!-- race:end -->"
+def settings() -> str:
+    return "\n".join(f"- {m.label}: {m.settings}." for m in METHODS.values())
+
+
+def replace(mark: str, text: str) -> None:
+    """Replaces what stands between two marks of the page."""
+    begin, end = f"<!-- {mark}:begin -->", f"<!-- {mark}:end -->"
     head, rest = PAGE.read_text().split(begin)
     _, tail = rest.split(end)
-    PAGE.write_text(f"{head}{begin}\n\n{page(runs, seconds)}\n\n{end}{tail}")
+    PAGE.write_text(f"{head}{begin}\n\n{text}\n\n{end}{tail}")

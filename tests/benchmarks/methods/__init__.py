@@ -111,7 +111,8 @@ METHODS = {
     "elements": Method(
         "quadratic elements",
         ("elements", "quadratic"),
-        "scikit-fem, on finer and finer meshes, of space-time where there is time",
+        "scikit-fem, on finer and finer meshes; in time Crank-Nicolson, with as many steps "
+        "as its accuracy asks for",
     ),
     "spectral": Method(
         "spectral",
