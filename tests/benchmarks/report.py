@@ -96,8 +96,8 @@ def plot(statement: str, runs: dict[str, list[list[dict]]]) -> str:
     with style(), rc_context({"svg.hashsalt": statement}):
         figure = new_figure((7.5, 4.2))
         axes = figure.subplots()
-        for index, (name, found) in enumerate(runs.items()):
-            points = sorted(curve(found[0]))
+        for index, name in enumerate(METHODS):
+            points = sorted(curve(runs[name][0])) if name in runs else []
             if not points:
                 continue
             look = {

@@ -29,12 +29,12 @@ _SCIMBA = (_TORCH, "scimba==1.4.1", "jax==0.10.2")
 _DEEPXDE = (_TORCH, "deepxde==1.15.0")
 
 
-def _scimba(name: str) -> Method:
+def _scimba(name: str, points: str) -> Method:
     return Method(
         f"Scimba, {name}",
         ("scimba", name.lower().replace("-", "_")),
-        "Scimba 1.4.1 on JAX, its own sampler, losses, boundary weight 10 and defaults of "
-        "the optimiser, but for points that are drawn once",
+        "version 1.4.1 on JAX, its own samplers, networks, losses (boundary weight 10) and "
+        f"defaults; points are drawn {points}",
         _SCIMBA,
     )
 
@@ -48,7 +48,8 @@ METHODS = {
     "sobng-alone": Method(
         "sobng, all parameters only",
         ("itself", "alone"),
-        "the natural gradient alone, on the peers' network with its default points for it",
+        "the natural gradient alone, on the peers' network, with as many points inside, "
+        "laid by sobng",
     ),
     "adam": Method(
         "Adam",
@@ -91,10 +92,10 @@ METHODS = {
         "version 1.10.2, `vanilla_ngd()` in `jinns.solve`; data as observations",
         _JINNS,
     ),
-    "scimba-eng": _scimba("ENG"),
-    "scimba-anagram": _scimba("ANaGRAM"),
-    "scimba-dsgnar": _scimba("DSGNAR"),
-    "scimba-ss-broyden": _scimba("SS-Broyden"),
+    "scimba-eng": _scimba("ENG", "anew in each step"),
+    "scimba-anagram": _scimba("ANaGRAM", "anew in each step"),
+    "scimba-dsgnar": _scimba("DSGNAR", "once"),
+    "scimba-ss-broyden": _scimba("SS-Broyden", "once"),
     "deepxde": Method(
         "DeepXDE",
         ("deepxde", "adam_lbfgs"),

@@ -44,7 +44,9 @@ def adam_lbfgs(race):
     warm = _adam_stepper(plain, first)
     polish = _stepper(plain, second, 2, lambda y, inner: known(y, state=inner))
     start = plain.start, first.init(plain.start)
-    jax.block_until_ready(polish((plain.start, second.init(plain.start))))
+    jax.block_until_ready(
+        (warm(start), polish((plain.start, second.init(plain.start))))
+    )
 
     def step(state):
         y, inner = state

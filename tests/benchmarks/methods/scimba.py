@@ -10,8 +10,7 @@ CHUNK = 20
 """Steps between two looks: as many as Scimba compiles into one call."""
 
 
-def _project(race, optimiser):
-    import scimba_jax  # noqa: F401  (it sets the precision)
+def _project(race, optimiser, resample):
     from scimba_jax.domains.meshless_domains.domains_1d import Segment1D
     from scimba_jax.domains.meshless_domains.domains_nd import HypercubeND
     from scimba_jax.nonlinear_approximation.approximation_spaces.approximation_spaces import (
@@ -46,6 +45,7 @@ def _project(race, optimiser):
         domain = Segment1D(bounds[1], is_main_domain=True)
     else:
         domain = HypercubeND(bounds, is_main_domain=True)
+    split = (lambda p: (p[:1], p[1:])) if moves else (lambda p: (p,))
 
     class Equation(InteriorResidual):
         def construct_residual(self, *variables):
@@ -53,7 +53,6 @@ def _project(race, optimiser):
 
             def left(space, *parts):
                 point = jnp.concatenate(parts)
-                split = (lambda p: (p[:1], p[1:])) if moves else (lambda p: (p,))
                 value = jet(lambda p: u(space, *split(p))[0], point)
                 return statement.equation(jnp, point, *value)[None]
 
@@ -100,47 +99,42 @@ def _project(race, optimiser):
     race.params = space.ndof
     race.points = inside + (outside if statement.factor is None else 0)
 
-    def step(projector):
-        # The same key: the same points in every call.
-        _, after = projector.project(
-            jr.PRNGKey(race.seed),
-            projector.space,
-            CHUNK,
-            inside,
-            outside - starts,
-            starts,
-            verbose=True,
-            resample=False,
+    def step(state):
+        key, projector = state
+        counts = CHUNK, inside, outside - starts, starts
+        after, projector = projector.project(
+            key, projector.space, *counts, verbose=True, resample=resample
         )
-        return after
+        # The same key would be the same points, which is what others ask for.
+        return (after if resample else key), projector
 
     @jax.jit
     def values(space, points):
         (u,) = space.create_variables()
-        parts = lambda p: (p[:1], p[1:]) if moves else (p,)
-        return jax.vmap(lambda p: u(space, *parts(p)))(points)
+        return jax.vmap(lambda p: u(space, *split(p)))(points)
 
     def shown(points):
-        return values(projector.space, points)
+        return values(state[1].space, points)
 
-    step(step(projector))
+    state = jr.PRNGKey(race.seed), projector
+    step(step(state))
     shown(statement.evaluation())
     race.start()
     while race.look(shown):
-        projector = step(projector)
+        state = step(state)
 
 
 def eng(race):
-    _project(race, "ENG")
+    _project(race, "ENG", resample=True)
 
 
 def anagram(race):
-    _project(race, "ANaGRAM")
+    _project(race, "ANaGRAM", resample=True)
 
 
 def dsgnar(race):
-    _project(race, "DSGNAR")
+    _project(race, "DSGNAR", resample=False)
 
 
 def ss_broyden(race):
-    _project(race, "SS-Broyden")
+    _project(race, "SS-Broyden", resample=False)
