@@ -66,8 +66,19 @@ def lines_of(path: pathlib.Path) -> list[dict]:
     """The lines of a run that came to its end; of any other none."""
     if not path.exists():
         return []
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    # A process that was killed may have left half a line.
+    whole = [line for line in path.read_text().splitlines() if line.endswith("}")]
+    lines = [json.loads(line) for line in whole]
     return lines if lines and "result" in lines[-1] else []
+
+
+def runs_of(statement: str, name: str, seconds: float) -> list[list[dict]]:
+    """All finished runs of a method on a statement, in the order of their seeds."""
+    folder = path_of(name, statement, 0, seconds).parent
+    paths = sorted(
+        folder.glob(f"{name}.*.jsonl"), key=lambda p: int(p.suffixes[-2][1:])
+    )
+    return [lines for path in paths if (lines := lines_of(path))]
 
 
 def run(name: str, statement: str, seed: int, seconds: float, core: int) -> None:
@@ -86,14 +97,14 @@ def run(name: str, statement: str, seed: int, seconds: float, core: int) -> None
             timeout=seconds + PATIENCE,
             env=os.environ | ONE_THREAD,
         )
-        reason = f"ended with {done.returncode}: {done.stderr.strip()[-100:]}"
+        reason = f"ended with {done.returncode}: {done.stderr.strip()[-80:]}"
     except subprocess.CalledProcessError:
         reason = "could not be installed"
     except subprocess.TimeoutExpired:
         reason = f"did not end within {PATIENCE} s of its time"
     if not lines_of(path):
         with path.open("a") as file:
-            print(json.dumps({"result": f"failed: {reason}"}), file=file)
+            print("", json.dumps({"result": f"failed: {reason}"}), sep="\n", file=file)
 
 
 def main():
@@ -119,15 +130,6 @@ def main():
             section = report.section(statement, found, given.seconds)
             report.replace(f"race-{statement}", section)
     report.replace("settings", report.settings())
-
-
-def runs_of(statement: str, name: str, seconds: float) -> list[list[dict]]:
-    """All finished runs of a method on a statement, in the order of their seeds."""
-    folder = path_of(name, statement, 0, seconds).parent
-    paths = sorted(
-        folder.glob(f"{name}.*.jsonl"), key=lambda p: int(p.suffixes[-2][1:])
-    )
-    return [lines for path in paths if (lines := lines_of(path))]
 
 
 if __name__ == "__main__":

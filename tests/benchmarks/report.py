@@ -46,19 +46,25 @@ def _seconds(value: float) -> str:
     return f"{value:.1f}" if value >= 1 else f"{value:.2g}"
 
 
+def _reason(lines: list[dict]) -> str:
+    """Why a run ended, as fits into a cell."""
+    text = " ".join(lines[-1]["result"].replace("|", "/").split())
+    return text if len(text) <= 100 else f"{text[:97]}..."
+
+
 def row(name: str, runs: list[list[dict]], goal: float) -> str:
     """The row of one method: medians over its runs, and the worst error."""
     label = METHODS[name].label
     ran = [lines for lines in runs if curve(lines)]
     if not ran:
-        return f"| {label} | {runs[0][-1]['result']} |" + " - |" * 10
+        return f"| {label} | {_reason(runs[0])} |" + " - |" * 10
 
     def median(field, form):
         # A process that was killed left no sizes.
         values = [lines[-1][field] for lines in ran if field in lines[-1]]
         return format(statistics.median(values), form) if values else "-"
 
-    broken = [r for lines in runs if (r := lines[-1]["result"]) != "ran"]
+    broken = [reason for lines in runs if (reason := _reason(lines)) != "ran"]
     errors = [final(lines) for lines in ran]
     # Half of an even number of runs must not average with those that never arrive.
     times = [statistics.median_high(reached(x, level) for x in ran) for level in LEVELS]
@@ -93,7 +99,8 @@ def plot(statement: str, runs: dict[str, list[list[dict]]]) -> str:
 
     from sobng.plotting.style import COLOURS, new_figure, style
 
-    with style(), rc_context({"svg.hashsalt": statement}):
+    # The same runs draw the same file.
+    with style(), rc_context({"svg.hashsalt": statement, "svg.fonttype": "none"}):
         figure = new_figure((7.5, 4.2))
         axes = figure.subplots()
         for index, name in enumerate(METHODS):
@@ -116,6 +123,7 @@ def plot(statement: str, runs: dict[str, list[list[dict]]]) -> str:
         axes.set(
             xscale="log", yscale="log", xlabel="seconds", title="relative $L^2$ error"
         )
+        axes.set_xlim(left=1e-3)
         axes.grid(axis="y", color="0.9", linewidth=0.6)
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8)
         name = f"race_{statement}.svg"
