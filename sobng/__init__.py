@@ -59,6 +59,12 @@ from sobng.geometry import (
     Union as Union,
 )
 from sobng.io.checkpoint import Checkpoint as Checkpoint
+from sobng.kernels import (
+    AbstractKernel as AbstractKernel,
+    FunctionKernel as FunctionKernel,
+    GaussianKernel as GaussianKernel,
+    SobolevKernel as SobolevKernel,
+)
 from sobng.linalg.dense import Dense as Dense
 from sobng.linalg.factorisation import AbstractFactorisation as AbstractFactorisation
 from sobng.linalg.krylov import Krylov as Krylov
@@ -66,8 +72,14 @@ from sobng.metrics.energy import EnergyMetric as EnergyMetric
 from sobng.metrics.euclidean import EuclideanMetric as EuclideanMetric
 from sobng.metrics.fisher_rao import FisherRaoMetric as FisherRaoMetric
 from sobng.metrics.gram import AbstractGram as AbstractGram
+from sobng.metrics.kernel import KernelMetric as KernelMetric
+from sobng.metrics.kronecker import (
+    categorical as categorical,
+    KroneckerMetric as KroneckerMetric,
+)
 from sobng.metrics.local import LocalMetric as LocalMetric
 from sobng.metrics.metric import AbstractMetric as AbstractMetric
+from sobng.metrics.pde_kernel import PDEKernelMetric as PDEKernelMetric
 from sobng.metrics.product import ProductMetric as ProductMetric
 from sobng.metrics.sobolev import SobolevMetric as SobolevMetric
 from sobng.metrics.wasserstein import WassersteinMetric as WassersteinMetric
@@ -97,6 +109,7 @@ from sobng.solution import load as load, Solution as Solution
 from sobng.solve import solve as solve
 from sobng.solvers.adjoint import MinimumNormAdjoint as MinimumNormAdjoint
 from sobng.solvers.gauss_newton import GaussNewton as GaussNewton
+from sobng.solvers.kronecker import kronecker as kronecker
 from sobng.solvers.natural_gradient import NaturalGradient as NaturalGradient
 from sobng.stages.all_parameters import AllParameters as AllParameters
 from sobng.stages.correction import Correction as Correction

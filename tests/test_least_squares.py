@@ -5,8 +5,10 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
+import scipy.linalg
 
 from sobng.linalg.spectrum import least_squares_spectrum, quadratic_spectrum
+from sobng.linalg.triangular import solve_triangular
 from sobng.search.radius import damping_of
 
 
@@ -34,6 +36,16 @@ def test_a_damped_step_agrees_with_numpys_least_squares(getkey, shape, weighted)
         wanted = stacked(jacobian, residual, damping, metric)
         # Condition numbers below 1e3: rounding, and room to spare.
         assert np.allclose(model.step(damping), wanted, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("lower", [True, False])
+def test_a_triangular_solve_by_halves_is_that_of_scipy(getkey, lower):
+    # 300 rows are halved twice, to unequal parts.
+    square = jr.normal(getkey(), (301, 301)) / 30 + 2 * jnp.eye(301)
+    triangle = jnp.tril(square) if lower else jnp.triu(square)
+    rhs = jr.normal(getkey(), (301, 5))
+    wanted = scipy.linalg.solve_triangular(triangle, rhs, lower=lower)
+    assert np.allclose(solve_triangular(triangle, rhs, lower=lower), wanted)
 
 
 def test_the_predicted_decrease_is_that_of_the_model(getkey):

@@ -55,6 +55,10 @@ METRICS = {
     "energy": sn.EnergyMetric(),
     "fisher-rao": sn.FisherRaoMetric(),
     "wasserstein": sn.WassersteinMetric(),
+    "kernel": sn.KernelMetric(sn.SobolevKernel(1.7)),
+    "residual kernel": sn.PDEKernelMetric(sn.SobolevKernel(3)),
+    "kronecker": sn.KroneckerMetric(),
+    "kronecker, kernel": sn.KroneckerMetric(lambda x, y: jnp.exp(-jnp.sum(abs(x - y)))),
     "own": sn.LocalMetric(slope_and_value),
     "sum": 2 * sn.SobolevMetric(1) + sn.EuclideanMetric(),
 }
@@ -74,7 +78,8 @@ def test_products_are_those_of_the_factor_and_other_points_compile_nothing(metri
     system = make_system()
     vector = jr.normal(jr.key(3), (system.num_params,))
     for key in range(3):
-        points = sn.discretise(PROBLEM, sampler=sn.Uniform(40), key=jr.key(key))
+        sampler = {"equation": sn.Uniform(40)}
+        points = sn.discretise(PROBLEM, sampler=sampler, key=jr.key(key))
         moved = system.with_points(points)
         factor, product = both(metric.on(moved), moved.params, vector)
         wanted = factor.T @ (factor @ vector)

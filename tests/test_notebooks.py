@@ -1,5 +1,6 @@
 """Notebooks run from top to bottom, and still come to their headline numbers."""
 
+import json
 import pathlib
 
 import pytest
@@ -11,9 +12,9 @@ NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 # Of each notebook a variable, and what it has to stay below.
 HEADLINES = {
     "first_solve": {"first_error": 1e-10, "error_of_natural": 1e-10},
+    # Of the worst of eight arms, on 398 images.
+    "classification": {"largest_error": 0.04},
 }
-
-pytestmark = pytest.mark.slow
 
 
 def test_every_notebook_has_a_headline():
@@ -21,12 +22,14 @@ def test_every_notebook_has_a_headline():
 
 
 # Importing Jupyter's packages, and its event loops, warn of their own future.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_and_reaches_its_numbers(path, tmp_path):
     nbclient = pytest.importorskip("nbclient")
     nbformat = pytest.importorskip("nbformat")
     pytest.importorskip("ipykernel")
+    pytest.importorskip("sklearn")
     notebook = nbformat.read(path, as_version=4)
     names = list(HEADLINES[path.stem])
     asked = f"print(*map(float, [{', '.join(names)}]))"
@@ -41,8 +44,10 @@ def test_a_notebook_runs_and_reaches_its_numbers(path, tmp_path):
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_is_small_and_was_run_in_order(path):
-    nbformat = pytest.importorskip("nbformat")
-    cells = [c for c in nbformat.read(path, as_version=4).cells if c.source]
-    counts = [c.execution_count for c in cells if c.cell_type == "code"]
+    cells = [c for c in json.loads(path.read_text())["cells"] if c["source"]]
+    cells = [c for c in cells if c["cell_type"] == "code"]
+    counts = [c["execution_count"] for c in cells]
     assert counts == list(range(1, len(counts) + 1))
+    kinds = {out["output_type"] for c in cells for out in c["outputs"]}
+    assert kinds and "error" not in kinds
     assert path.stat().st_size < 600_000

@@ -12,13 +12,16 @@ from sobng.typing import Key, Point, Value
 
 
 def stack(
-    weights: tuple[Array, ...],
+    weights: tuple[Any, ...],
     biases: tuple[Array, ...],
     activation: Callable[[Array], Array],
     x: Point,
     out: int | None,
 ) -> Value:
-    """Affine maps with an activation between them; weights are `[fan_out, fan_in]`."""
+    """Affine maps with an activation between them; weights are `[fan_out, fan_in]`.
+
+    They may be anything that acts by `@`: metrics put taps there.
+    """
     for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
         x = activation(weight @ x + bias)
     y = weights[-1] @ x + biases[-1]
