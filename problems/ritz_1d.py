@@ -5,7 +5,9 @@
 No value is prescribed anywhere: the minimiser obeys -u'' + u³ = f with u' = 0 at both
 ends by itself, and is u = cos(πx). The energy is convex, so there is no other. Its
 least value is not zero, and rounding in it hides errors of the field below about 1e-8
-from any method that only compares energies.
+from any method that only compares energies; sobng's takes the slope along a step there.
+The metric of H1 does as well as the energy's: 7e-11 in H1 after 190 steps, where that one
+comes to 3e-11 to 1.4e-10 (seeds 0 to 4).
 """
 
 import jax.numpy as jnp

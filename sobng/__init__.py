@@ -17,6 +17,9 @@ from sobng.calculus import (
 from sobng.collocation import Collocation as Collocation, discretise as discretise
 from sobng.error import Estimate as Estimate, estimate_error as estimate_error
 from sobng.evaluation import observed as observed, relative_errors as relative_errors
+from sobng.evolve.evolve import evolve as evolve
+from sobng.evolve.exponential import ExponentialGauss as ExponentialGauss
+from sobng.evolve.solution import Evolved as Evolved
 from sobng.exact import impose as impose
 from sobng.fields import (
     AbstractField as AbstractField,
@@ -25,6 +28,7 @@ from sobng.fields import (
     Components as Components,
     Constrained as Constrained,
     FourierFeatures as FourierFeatures,
+    FourierSeries as FourierSeries,
     Frozen as Frozen,
     linear_leaves as linear_leaves,
     MLP as MLP,
@@ -83,10 +87,12 @@ from sobng.metrics.pde_kernel import PDEKernelMetric as PDEKernelMetric
 from sobng.metrics.product import ProductMetric as ProductMetric
 from sobng.metrics.sobolev import SobolevMetric as SobolevMetric
 from sobng.metrics.wasserstein import WassersteinMetric as WassersteinMetric
+from sobng.norms import SobolevNorm as SobolevNorm
 from sobng.plotting import (
     plot_comparison as plot_comparison,
     plot_convergence as plot_convergence,
     plot_solution as plot_solution,
+    plot_tangent_kernel as plot_tangent_kernel,
 )
 from sobng.precision import enable_x64 as enable_x64
 from sobng.problem import (
@@ -95,10 +101,12 @@ from sobng.problem import (
     Condition as Condition,
     Dirichlet as Dirichlet,
     Energy as Energy,
+    Evolution as Evolution,
     Neumann as Neumann,
     Periodic as Periodic,
     Problem as Problem,
     Robin as Robin,
+    second_order as second_order,
 )
 from sobng.records import Record as Record, TextProgress as TextProgress
 from sobng.results import RESULTS as RESULTS
@@ -117,6 +125,18 @@ from sobng.stages.last_layer import LastLayer as LastLayer
 from sobng.stages.stage import AbstractStage as AbstractStage, Context as Context
 from sobng.stages.strategy import strategy as strategy
 from sobng.system import System as System
+from sobng.tangent.gradient import (
+    functional_gradient as functional_gradient,
+    FunctionalGradient as FunctionalGradient,
+)
+from sobng.tangent.kernel import (
+    tangent_kernel as tangent_kernel,
+    TangentKernel as TangentKernel,
+)
+from sobng.tangent.missed import (
+    projection_error as projection_error,
+    ProjectionError as ProjectionError,
+)
 
 
 __version__ = _version("sobng")

@@ -13,23 +13,19 @@ from jaxtyping import PyTree
 
 from sobng.collocation import Collocation, discretise
 from sobng.evaluation import observed
-from sobng.exact import homogeneous
 from sobng.fields.algebra import add, entries
-from sobng.fields.features import sine_features
-from sobng.fields.field import sizes_of
-from sobng.fields.partition import linear_leaves
 from sobng.geometry.samplers import Sobol
-from sobng.problem import Energy, Problem
+from sobng.independent import (
+    BANDWIDTHS,
+    extended_system,
+    independent_features,
+    num_coefficients,
+    RATIOS,
+    widened,
+)
+from sobng.problem import Condition, Energy, Problem
 from sobng.system import System
 
-
-FEATURES = {1: 128, 2: 500, 3: 1000, 4: 800, 5: 800}
-"""Sine features of the estimator, all components together (measured)."""
-
-BANDWIDTHS = {1: 48.0, 2: 9.0, 3: 3.0, 4: 2.0, 5: 2.0}
-"""The first bandwidth that is tried; others follow in these ratios."""
-
-RATIOS = (1.0, 1.5, 2.25, 1 / 1.5)
 
 ENOUGH = 0.15
 """A left-over part of the residual below which no other bandwidth is tried."""
@@ -69,7 +65,8 @@ def estimate_error(
     The features obey the exact conditions of $u$. What they leave of the residual is
     rougher than they are: its part of the error is its power at random waves over the
     squared symbol of $R'(u)$ there. Rounding of the values is added. A large residual
-    that features cannot follow may be a front; then no estimate is given.
+    that features cannot follow may be a front; then no estimate is given. Residuals are
+    taken in $L^2$, also those of conditions with a norm of their own.
 
     **Arguments:**
 
@@ -78,21 +75,18 @@ def estimate_error(
     """
     if isinstance(problem, Energy):
         return Estimate(None, "An energy has no residual to estimate the error from.")
-    if problem.dim not in FEATURES:
-        return Estimate(
-            None, f"In {problem.dim} dimensions no feature space follows the error."
-        )
+    problem = _in_l2(problem)
     try:
-        shapes = _error_fields(problem, unknown, key)
+        shapes = independent_features(problem, unknown, key)
     except ValueError as error:
         return Estimate(None, str(error))
     fit, held = _points(problem, shapes, key)
     start = BANDWIDTHS[problem.dim]
     best = (float("inf"), float("nan"))
     for ratio in RATIOS:
-        field = _rescaled(shapes, start * ratio)
-        system = _defect_system(problem, unknown, field, fit)
-        watch = _defect_system(problem, unknown, field, held)
+        field = widened(shapes, start * ratio)
+        system = extended_system(problem, unknown, field, fit)
+        watch = extended_system(problem, unknown, field, held)
         left, size = jax.device_get(_solve_defect(system, watch, args, observe))
         best = min(best, (float(left), float(size)))
         if best[0] < ENOUGH:
@@ -115,6 +109,22 @@ def estimate_error(
     return Estimate(estimate, "")
 
 
+def _in_l2(problem: Problem) -> Problem:
+    """The same equations, whatever the norm that they were trained in."""
+
+    def plain(condition):
+        if not isinstance(condition, Condition) or condition.norm is None:
+            return condition
+        return Condition(
+            condition.function,
+            condition.region,
+            name=condition.name,
+            weight=condition.weight,
+        )
+
+    return Problem(*map(plain, problem.conditions), out=problem.out)
+
+
 def _many_points(problem, key) -> Collocation:
     """Random points, dense enough for waves that no rule resolves."""
 
@@ -124,45 +134,13 @@ def _many_points(problem, key) -> Collocation:
     return discretise(problem, 64, sampler=sampler, key=jr.fold_in(key, 7))
 
 
-def _error_fields(problem: Problem, unknown: PyTree, key: jax.Array) -> PyTree:
-    """For every field of the unknown, features that vanish where it is exact."""
-    parts = entries(unknown)
-    widths = FEATURES[problem.dim]
-    fields = {}
-    for i, (name, u) in enumerate(parts.items()):
-        if not callable(u):
-            continue
-        dim, out = sizes_of("estimate_error", u, problem.dim)
-        count = round(widths / (1 if out is None else out) ** 0.5)
-        fields[name] = sine_features(dim, out=out, num=count, key=jr.fold_in(key, i))
-    result = homogeneous(problem, unknown, fields)
-    return result if isinstance(unknown, dict) else result[None]
-
-
-def _rescaled(fields: PyTree, scale: float) -> PyTree:
-    def one(field):
-        return field.rescaled(scale) if hasattr(field, "rescaled") else field
-
-    parts = {name: one(field) for name, field in entries(fields).items()}
-    return parts if isinstance(fields, dict) else parts[None]
-
-
-def _zeroed(field: PyTree) -> PyTree:
-    return jax.tree.map(
-        lambda leaf, linear: jnp.zeros_like(leaf) if linear else leaf,
-        field,
-        linear_leaves(field),
-    )
-
-
 def _points(problem, fields, key) -> tuple[Collocation, Collocation]:
     """Points to fit the error on, and random ones to see what it leaves.
 
     Rules up to three dimensions: at random points the roughness of a residual would
     alias into a smooth error that is not there.
     """
-    moving, _ = eqx.partition(fields, linear_leaves(fields))
-    num = 4 * sum(leaf.size for leaf in jax.tree.leaves(moving))
+    num = 4 * num_coefficients(fields)
 
     def sampler(share):
         def draw(region, key):
@@ -178,23 +156,6 @@ def _points(problem, fields, key) -> tuple[Collocation, Collocation]:
         discretise(problem, num, sampler=rule, key=fit),
         discretise(problem, num, sampler=sampler(num // 4), key=held),
     )
-
-
-def _defect_system(problem, unknown, fields, points) -> System:
-    """The problem for `unknown + e`, in which only the last layers of `e` move."""
-    fields = _zeroed(fields)
-    together = add(unknown, fields, 1.0)
-    blank = jax.tree.map(lambda _: False, together)
-    if isinstance(together, dict):
-        moves = {
-            name: eqx.tree_at(lambda p: p.v, blank[name], linear_leaves(fields[name]))
-            if name in fields
-            else blank[name]
-            for name in together
-        }
-    else:
-        moves = eqx.tree_at(lambda p: p.v, blank, linear_leaves(fields))
-    return System(problem, together, points, moves=moves)
 
 
 def _balance(jacobian, sizes):

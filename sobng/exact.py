@@ -288,6 +288,25 @@ def homogeneous(
     return result
 
 
+def normalised(problem: Problem | Energy, unknown: PyTree, points: Any) -> PyTree:
+    """The unknown of an energy that says `normalise="l2"`, over its norm, with the sign
+    that makes its integral positive; any other as it is.
+
+    **Arguments:**
+
+    - `points`: the collocation, whose interior has the empty name.
+    """
+    if not isinstance(problem, Energy) or problem.normalise is None:
+        return unknown
+    weights = points.weights[""]
+    values = jax.vmap(unknown)(points.points[""])
+    norm = jnp.sqrt(jnp.sum(weights * values**2))
+    scale = jnp.where(jnp.sum(weights * values) < 0, -1, 1) / norm
+    names = sorted(satisfied(unknown))
+    factor = Constant(float(scale))
+    return Constrained(unknown, None, factor=factor, satisfies=names, dim=problem.dim)
+
+
 def satisfied(unknown: PyTree) -> frozenset[str]:
     """The names of the conditions that an unknown obeys by construction."""
     names: set[str] = set()

@@ -7,15 +7,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import PyTree
 
 from sobng.clock import Clock
 from sobng.collocation import PointPlan
 from sobng.error import Estimate, estimate_error
+from sobng.exact import normalised
 from sobng.fields.partition import combine
 from sobng.problem import Energy, Problem
-from sobng.records import Record
+from sobng.records import history_of, Record
 from sobng.results import RESULTS
 from sobng.resume import Done, Resumer, Saved
 from sobng.settings import Settings
@@ -23,6 +23,7 @@ from sobng.solution import Solution
 from sobng.solvers.adaptor import adapt, bind, init_solver, loss_of, run_steps
 from sobng.stages.stage import AbstractStage, Context
 from sobng.system import System
+from sobng.tangent.watch import watched
 
 
 MAX_LEVEL = 2
@@ -192,10 +193,11 @@ class Loop:
                 if not math.isfinite(loss):
                     self.result = RESULTS.nonfinite
                     break
-                if loss < best_loss:
+                if loss <= best_loss:
                     best, best_loss = params, loss
-                marks.append((self.step, loss))
-                if self._look(stage, watch, params, look, loss):
+                if bool(look.accepted) or not isinstance(self.problem, Energy):
+                    marks.append((self.step, loss))
+                if self._look(stage, system, watch, params, look, loss):
                     system, watch = self._refine(moves, params)
                     bound = bind(solver, system)
                     state = init_solver(bound, system, params, self.args)
@@ -212,7 +214,7 @@ class Loop:
                     break
                 # A first-order rival crawls for long and still arrives: only limits
                 # end it.
-                if steps == 1 and _stale(marks, stage.patience):
+                if steps == 1 and self._stale(marks, stage.patience):
                     break
         finally:
             self._keep_better(number, before, system, watch, best)
@@ -265,12 +267,20 @@ class Loop:
         self.unknown = combine(params, system.rest)
         return self._systems(moves)
 
-    def _look(self, stage, watch, params, look, loss) -> bool:
+    def _look(self, stage, system, watch, params, look, loss) -> bool:
         """Records one look; whether the run over-fits and may be given more points."""
         held_out = float(loss_of(watch, params, self.args))
         limit = self.settings.time_limit
         seconds = self.clock.seconds
-        missed = float(look.projection_error)
+        last = self.records[-1] if self.records else None
+        missed = watched(
+            float(look.projection_error),
+            system,
+            params,
+            self.args,
+            last,
+            (stage.name, self.step),
+        )
         record = Record(
             stage=stage.name,
             step=self.step,
@@ -281,7 +291,7 @@ class Loop:
             seconds_left=None if limit is None else max(0.0, limit - seconds),
             damping=float(look.damping),
             accepted=bool(look.accepted),
-            projection_error=None if math.isnan(missed) else missed,
+            projection_error=missed,
         )
         self.records.append(record)
         for callback in self.settings.callbacks:
@@ -334,6 +344,7 @@ class Loop:
         return False
 
     def _solution(self) -> Solution:
+        self.unknown = normalised(self.problem, self.unknown, self.training)
         if bool(self.result == RESULTS.successful):
             asked = self.settings.tolerance is not None
             self.result = RESULTS.stagnated if asked else RESULTS.converged
@@ -360,32 +371,26 @@ class Loop:
             self.unknown,
             result=self.result,
             stats=stats,
-            history=self._history(),
+            history=history_of(self.records),
             error=self.estimate.error,
             error_reason=self.estimate.reason,
             problem=self.problem,
         )
 
-    def _history(self) -> dict[str, np.ndarray]:
-        def column(name):
-            values = [getattr(r, name) for r in self.records]
-            return np.asarray([math.nan if v is None else v for v in values])
-
-        names = ("step", "seconds", "loss", "held_out", "error", "projection_error")
-        history = {name: column(name) for name in names}
-        history["stage"] = np.asarray([r.stage for r in self.records])
-        return history
+    def _stale(self, marks: list[tuple[int, float]], patience: int) -> bool:
+        """Whether the loss has not halved in the last `patience` steps; an energy, whose
+        least value is not zero, has not fallen by more than rounding."""
+        if not marks:
+            return False  # new points, no history
+        step, loss = marks[-1]
+        before = [value for at, value in marks if at <= step - patience]
+        if not before:
+            return False
+        if isinstance(self.problem, Energy):
+            return before[-1] - loss <= float(jnp.finfo(self.dtype).eps) * abs(loss)
+        return loss > 0.5 * before[-1] - 1e-300 and before[-1] >= 0
 
     def raise_failure(self) -> None:
         """Raises if the run ended in numbers that are not finite."""
         if bool(self.result == RESULTS.nonfinite):
             raise RuntimeError(RESULTS[self.result])
-
-
-def _stale(marks: list[tuple[int, float]], patience: int) -> bool:
-    """Whether the loss has not halved in the last `patience` steps."""
-    if not marks:
-        return False  # new points, no history
-    step, loss = marks[-1]
-    before = [value for at, value in marks if at <= step - patience]
-    return bool(before) and loss > 0.5 * before[-1] - 1e-300 and before[-1] >= 0

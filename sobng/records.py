@@ -1,9 +1,13 @@
 """What callbacks and progress lines are told of a run."""
 
 import dataclasses
+import math
 import sys
 import time
+from collections.abc import Sequence
 from typing import TextIO
+
+import numpy as np
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,9 +17,11 @@ class Record:
     `loss` and `held_out` are half the integral of the squared residual, on the points
     of the training and on points never used in it; `error` is the latest estimate of
     the relative L2 error or `None`. Seconds exclude compilation. `projection_error` is the
-    part of the residual that no motion of the parameters takes away to first order, `None`
-    where the solver does not know it: near one, more steps help little and a wider network
-    may.
+    part of the residual that no motion of the parameters takes away to first order: near
+    one, more steps help little and a wider network may. [`sobng.GaussNewton`][] knows it
+    at every step; for other solvers it is the value at the last power of two of steps. It
+    is `None` (in a history NaN) for an energy, which has no residual: ask
+    [`sobng.projection_error`][] afterwards; and beyond 500 parameters.
     """
 
     stage: str
@@ -28,6 +34,19 @@ class Record:
     damping: float
     accepted: bool
     projection_error: float | None
+
+
+def history_of(records: Sequence[Record]) -> dict[str, np.ndarray]:
+    """The records as columns; NaN where a number is not known."""
+
+    def column(name):
+        values = [getattr(record, name) for record in records]
+        return np.asarray([math.nan if v is None else v for v in values])
+
+    names = ("step", "seconds", "loss", "held_out", "error", "projection_error")
+    history = {name: column(name) for name in names}
+    history["stage"] = np.asarray([record.stage for record in records])
+    return history
 
 
 class TextProgress:

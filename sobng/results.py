@@ -21,6 +21,19 @@ class RESULTS(optx.RESULTS):  # pyright: ignore[reportGeneralTypeIssues]
         "The time limit was reached. The best field so far is returned."
     )
     interrupted = "The run was interrupted. The best field so far is returned."
+    settled = (
+        "A larger field changes the solution by no more than rounding and the steps in "
+        "time do."
+    )
+    event_occurred = "An event of the user ended the run."
+    blew_up = (
+        "No step is small enough: the solution, or the motion of the field, blows up "
+        "here. All times before are usable."
+    )
+    unresolved = (
+        "The features cannot follow the solution any further. All times before are "
+        "usable; a larger field may go on."
+    )
     overfitted = (
         "The held-out residual is far above the training residual: use more points or "
         "fewer parameters."

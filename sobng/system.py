@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, PyTree
 from sobng.collocation import Collocation
 from sobng.exact import satisfied
 from sobng.fields.partition import combine, partition
+from sobng.norms.modes import NormOnPoints
 from sobng.problem import Energy, Problem
 
 
@@ -41,7 +42,9 @@ class System(eqx.Module):
 
     The residual stacks the conditions; each row is scaled by the square root of the
     condition's weight times the quadrature weight, so that $\tfrac12 |r|^2$ is the loss:
-    half the sum of the weighted *integrals* of the squared residuals.
+    half the sum of the weighted *integrals* of the squared residuals. The rows of a
+    condition with a norm of its own are mapped to as many whose squares sum to the square
+    of that norm.
 
     !!! example
 
@@ -69,6 +72,7 @@ class System(eqx.Module):
     params: PyTree
     rest: PyTree
     collocation: Collocation
+    norms: dict[str, NormOnPoints]
     names: tuple[str, ...] = eqx.field(static=True)
     chunk: int | None = eqx.field(static=True)
 
@@ -114,6 +118,7 @@ class System(eqx.Module):
         self.params = params
         self.rest = rest
         self.collocation = collocation.astype(dtype)
+        self.norms = _norms(problem, names, self.collocation)
         self.names = names
         self.chunk = chunk
 
@@ -150,6 +155,10 @@ class System(eqx.Module):
                 weights = self.collocation.weights[condition.name]
                 yield condition, points, weights
 
+    def _measured(self, name: str, rows: Array) -> Array:
+        """The rows of a condition, one entry for each point, in the norm of its own."""
+        return self.norms[name](rows) if name in self.norms else rows
+
     def residual(self, params: PyTree, args: Any = None) -> Float[Array, " rows"]:
         """The stacked, weighted residual."""
         u = self.unknown(params)
@@ -160,12 +169,12 @@ class System(eqx.Module):
 
             values = jax.vmap(at)(points)
             scale = jnp.sqrt(condition.weight * weights)
-            return jnp.ravel(values * scale[:, None])
+            return jnp.ravel(self._measured(condition.name, values * scale[:, None]))
 
         return jnp.concatenate([rows(*part) for part in self._parts()])
 
     def jacobian(self, params: PyTree, args: Any = None) -> Float[Array, "rows params"]:
-        """The derivative of the residual, row by row, never the stacked vector's.
+        """The derivative of the residual, point by point, never the stacked vector's.
 
         Reverse mode through one point costs a few times its residual, whatever the
         number of parameters.
@@ -185,7 +194,7 @@ class System(eqx.Module):
                 points,
                 weights,
             )
-            return blocks.reshape(-1, flat.size)
+            return self._measured(condition.name, blocks).reshape(-1, flat.size)
 
         return jnp.concatenate([rows(*part) for part in self._parts()])
 
@@ -202,7 +211,8 @@ class System(eqx.Module):
         return jnp.sum(weights * density)
 
     def loss(self, params: PyTree, args: Any = None) -> Float[Array, ""]:
-        """Half the sum of squares of the residual; for an `Energy`, plus the energy."""
+        """Half the sum of squares of the residual, the squared norms of the conditions;
+        for an `Energy`, plus the energy."""
         if not isinstance(self.problem, Energy):
             return 0.5 * jnp.sum(self.residual(params, args) ** 2)
         energy = self.energy_of(self.unknown(params), args)
@@ -213,4 +223,18 @@ class System(eqx.Module):
     def with_points(self, collocation: Collocation) -> "System":
         """The same system on other points (of the same number: nothing compiles)."""
         collocation = collocation.astype(self.collocation.dtype)
-        return eqx.tree_at(lambda s: s.collocation, self, collocation)
+        norms = _norms(self.problem, self.names, collocation)
+        return eqx.tree_at(
+            lambda s: (s.collocation, s.norms), self, (collocation, norms)
+        )
+
+
+def _norms(problem, names, collocation) -> dict[str, NormOnPoints]:
+    """Of the conditions that are measured in a norm of their own, on their points."""
+    return {
+        c.name: c.norm.on(
+            c.region, collocation.points[c.name], collocation.weights[c.name]
+        )
+        for c in problem.conditions
+        if c.name in names and getattr(c, "norm", None) is not None
+    }

@@ -108,7 +108,7 @@ def test_the_gram_matrix_tends_to_that_of_h1_with_its_boundary_terms():
     exact = exact.with_points(
         sn.Collocation(points, {"value": jnp.asarray(weights) / 2})
     )
-    limit = gram_of(sn.SobolevMetric(1, boundary=True), exact)
+    limit = gram_of(sn.SobolevMetric(1, extension=True), exact)
     metric = sn.KernelMetric(sn.SobolevKernel(1, scale=1.0))
     grams = [
         gram_of(metric, values_on(network(), line(0.0, 1.0, num)))

@@ -46,6 +46,18 @@ def test_the_sobolev_kernel_has_the_tabulated_values(dim, order, value):
     assert abs(kernel(jnp.zeros(dim), at(1.7, dim)) - value) < 6e-11  # digits printed
 
 
+def test_a_kernel_up_to_its_factor_stays_in_range_in_many_dimensions():
+    kernel = sn.SobolevKernel(2.5, scale=0.7)
+    x, y = jnp.array([0.1, 0.2]), jnp.array([0.9, -0.3])
+    ratio = kernel(x, y) / kernel(x, x)
+    assert jnp.allclose(kernel.unscaled(x, y), ratio, rtol=1e-14)
+    # For n pixels and the order (n + 1) / 2 + 1 it is (1 + r) e^-r.
+    image = jnp.full(784, 0.1)
+    kernel = sn.SobolevKernel(393.5, scale=1.0)
+    exact = (1 + 2.8) * math.exp(-2.8)
+    assert jnp.allclose(kernel.unscaled(image, 0 * image), exact, rtol=1e-12)
+
+
 @pytest.mark.parametrize("dim", [1, 2, 3])
 def test_half_integer_orders_are_a_decaying_exponential_times_a_polynomial(dim):
     polynomials = [[1], [1, 1], [1, 1, 1 / 3], [1, 1, 2 / 5, 1 / 15]]

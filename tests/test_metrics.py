@@ -49,7 +49,10 @@ def slope_and_value(u, x, args):
 METRICS = {
     "sobolev 0": sn.SobolevMetric(0),
     "sobolev 1": sn.SobolevMetric(1),
-    "sobolev 2, boundary": sn.SobolevMetric(2, boundary=True, scale=0.3),
+    "sobolev 2, extension": sn.SobolevMetric(2, extension=True, scale=0.3),
+    "sobolev 1/2": sn.SobolevMetric(0.5),
+    "sobolev -1": sn.SobolevMetric(-1, boundary="dirichlet"),
+    "sobolev -3/2, homogeneous": sn.SobolevMetric(-1.5, homogeneous=True, scale=0.3),
     "sobolev 1, homogeneous": sn.SobolevMetric(1, homogeneous=True),
     "sobolev 1, weighted": sn.SobolevMetric(1, weights=lambda x: 1 + x[0]),
     "energy": sn.EnergyMetric(),
@@ -193,7 +196,7 @@ def test_the_wasserstein_factor_solves_the_weighted_elliptic_equation():
 @pytest.mark.parametrize("order", [1, 2])
 def test_boundary_terms_are_those_of_the_minimal_extension(order):
     system = make_system(60)
-    gram = gram_of(sn.SobolevMetric(order, boundary=True), system)
+    gram = gram_of(sn.SobolevMetric(order, extension=True), system)
     inside = gram_of(sn.SobolevMetric(order), system)
     flat, unravel = jfu.ravel_pytree(system.params)
 
@@ -256,11 +259,13 @@ def test_a_product_metric_measures_each_entry_by_its_own():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: sn.SobolevMetric(-1), "integer order"),
+        (lambda: sn.SobolevMetric(-1, extension=True), "by its symbol"),
+        (lambda: sn.SobolevMetric(0.5, weights=lambda x: 1.0), "by its symbol"),
+        (lambda: sn.SobolevMetric(-1, boundary="zero"), "'dirichlet'"),
         (lambda: sn.SobolevMetric(1, scale=-1.0), "length"),
         (lambda: sn.SobolevMetric(1, scale=(1.0, 1.0)).on(make_system()), "2 scales"),
         (
-            lambda: sn.SobolevMetric(1, boundary=True, homogeneous=True),
+            lambda: sn.SobolevMetric(1, extension=True, homogeneous=True),
             "boundary terms",
         ),
         (lambda: -1.0 * sn.EuclideanMetric(), "positive"),

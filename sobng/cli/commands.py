@@ -6,6 +6,7 @@ import json
 import pathlib
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 import jax
 import jax.export
@@ -21,8 +22,8 @@ from sobng.cli.output import (
 )
 from sobng.cli.running import compare, describe, make_field, reached, Run, run_case
 from sobng.evaluation import float_dtype
-from sobng.plotting import plot_comparison
-from sobng.problem import Case
+from sobng.plotting import plot_comparison, plot_solution
+from sobng.problem import Case, Evolution
 from sobng.solution import load
 
 
@@ -66,12 +67,20 @@ def save(case: Case, runs: Sequence[Run], folder: pathlib.Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     solution = runs[0].solution
     solution.save(folder / f"{case.name}.sobng")
+    picture = folder / f"{case.name}.png"
+    domain, reference = case.problem.domain, case.reference
     try:
+        if isinstance(case.problem, Evolution):
+            end = case.options.get("t1", 1.0)
+            last = None if reference is None else partial(reference, end)
+            observe = None if last is None else case.observe
+            plot_solution(solution.field, domain, last, observe=observe, path=picture)
+            return
         plot_comparison(
-            folder / f"{case.name}.png",
+            picture,
             solution,
-            case.problem.domain,
-            case.reference,
+            domain,
+            reference,
             {run.label: run.solution.history for run in runs},
             observe=case.observe,
         )

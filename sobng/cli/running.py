@@ -9,8 +9,9 @@ import jax
 from sobng.cli.output import number, show_table, Unusable
 from sobng.collocation import discretise
 from sobng.evaluation import relative_errors
+from sobng.evolve.evolve import evolve
 from sobng.fields.mlp import MLP
-from sobng.problem import Case
+from sobng.problem import Case, Evolution
 from sobng.records import TextProgress
 from sobng.solution import Solution
 from sobng.solve import solve
@@ -35,6 +36,8 @@ class Run:
     solution: Solution
     rel_l2: float | None
     rel_h1: float | None
+    quantities: dict[str, tuple[float, float]]
+    """The value and the relative error of each quantity of the case."""
 
     def record(self, name: str, seed: int) -> dict[str, Any]:
         """The fields of the JSON line."""
@@ -55,6 +58,8 @@ class Run:
             "device": stats.get("device"),
             "dtype": stats.get("dtype"),
         }
+        for label, (value, error) in self.quantities.items():
+            record |= {label: value, f"{label}_error": error}
         return {key: number(value) for key, value in record.items()}
 
 
@@ -62,6 +67,8 @@ def run_case(
     label: str, case: Case, field: Any, key: jax.Array, quiet: bool, **options: Any
 ) -> Run:
     """Solves a case, with a progress line, and compares with its reference."""
+    if isinstance(case.problem, Evolution):
+        return _evolve_case(label, case, field, key, quiet, **options)
     progress = None if quiet else TextProgress()
     keywords = {"observe": case.observe, "solver": case.solver, **case.options}
     keywords = {k: v for k, v in (keywords | options).items() if v is not None}
@@ -77,7 +84,43 @@ def run_case(
         errors = relative_errors(
             solution, case.reference, case.problem.domain, observe=case.observe
         )
-    return Run(label, solution, *errors)
+    return Run(label, solution, *errors, _quantities(case, solution))
+
+
+def _quantities(case: Case, solution: Solution) -> dict[str, tuple[float, float]]:
+    found = {}
+    for label, (function, exact) in case.quantities.items():
+        value = float(function(solution))
+        found[label] = value, abs(value - exact) / abs(exact)
+    return found
+
+
+def _evolve_case(
+    label: str, case: Case, field: Any, key: jax.Array, quiet: bool, **options: Any
+) -> Run:
+    """The same for an evolution; errors are those at the last time."""
+    progress = None if quiet else TextProgress()
+    keywords = {"solver": case.solver, "observe": case.observe, **case.options}
+    keywords = {k: v for k, v in (keywords | options).items() if v is not None}
+    try:
+        found = evolve(case.problem, field, key=key, progress=progress, **keywords)
+    except ValueError as error:
+        raise Unusable(str(error)) from error
+    finally:
+        if progress is not None:
+            progress.close()
+    errors = (None, None)
+    end = found.t1
+    if case.reference is not None and end >= case.options.get("t1", 1.0) * (1 - 1e-9):
+        reference = case.reference
+        errors = relative_errors(
+            found.field,
+            lambda x: reference(end, x),
+            case.problem.domain,
+            observe=case.observe,
+        )
+    last = found.snapshot()
+    return Run(label, last, *errors, _quantities(case, last))
 
 
 def make_field(case: Case, key: jax.Array) -> Any:
@@ -98,6 +141,11 @@ def compare(
     """
     import optax
 
+    if isinstance(case.problem, Evolution):
+        raise Unusable(
+            "`--compare` is for problems without time. Use `--option route=space-time` "
+            "where the file has it."
+        )
     field = make_field(case, field_key)
     if field is None:
         dim, out = case.problem.dim, case.problem.out
@@ -123,6 +171,8 @@ def reached(case: Case, run: Run) -> bool:
     """Whether a run was as accurate as its case asks for."""
     if case.reference is not None and case.accuracy is not None:
         return run.rel_l2 is not None and run.rel_l2 <= case.accuracy
+    if run.quantities and case.accuracy is not None:
+        return all(error <= case.accuracy for _, error in run.quantities.values())
     goal = case.options.get("tolerance") or case.accuracy
     if goal is None:
         return number(run.solution.stats["loss"]) is not None
@@ -151,4 +201,9 @@ def describe(runs: Sequence[Run]) -> str:
             ]
         )
     reasons = [f"{run.label}: {run.solution.message}" for run in runs]
-    return "\n".join([show_table(rows, "<>>>>>>"), "", *reasons])
+    lines = [
+        f"{run.label}: {label} {value:.14g}, relative error {error:.1e}"
+        for run in runs
+        for label, (value, error) in run.quantities.items()
+    ]
+    return "\n".join([show_table(rows, "<>>>>>>"), "", *lines, *reasons])

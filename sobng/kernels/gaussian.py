@@ -42,6 +42,9 @@ class GaussianKernel(AbstractKernel):
         t, _ = reduced(x, y, self.scale, "GaussianKernel")
         return jnp.exp(-0.5 * t)
 
+    def unscaled(self, x, y):
+        return self(x, y)
+
     def smoothness(self, dim):
         del dim
         return math.inf

@@ -57,6 +57,18 @@ class AbstractKernel(eqx.Module):
         - `points`: shape `(n, dim)`.
         """
 
+    @abc.abstractmethod
+    def unscaled(self, x: Point, y: Point) -> Scalar:
+        """The kernel up to a constant factor, without overflow in many dimensions.
+
+        For whom the factor does not matter: in the 784 dimensions of a small image that
+        of a Sobolev kernel is below all floating point numbers.
+
+        **Arguments:**
+
+        - `x`, `y`: two points, shape `(dim,)` each.
+        """
+
     def matrix(
         self, points: Points, others: Float[Array, "m dim"] | None = None
     ) -> Float[Array, "n m"]:

@@ -77,6 +77,10 @@ class SobolevKernel(AbstractKernel):
         height = math.exp(peak) / scale ** x.shape[0]
         return height * bessel_potential(nu, t)
 
+    def unscaled(self, x, y):
+        t, _ = reduced(x, y, self.scale, "SobolevKernel")
+        return bessel_potential(self._bessel_order(x.shape[0]), t)
+
     def smoothness(self, dim):
         return math.ceil(2 * self._bessel_order(dim)) - 1
 

@@ -10,6 +10,7 @@ from jaxtyping import PyTree
 from sobng.fields.algebra import linearised
 from sobng.metrics.gram import AbstractGram
 from sobng.metrics.metric import AbstractMetric
+from sobng.metrics.variation import curvature_factor
 from sobng.problem import Energy
 from sobng.system import System
 
@@ -19,8 +20,8 @@ class EnergyMetric(AbstractMetric):
 
     For least-squares residuals this is Gauss-Newton, $G = J^T J$. For an
     [`sobng.Energy`][] with density $e$ it is $G_{ij} = E''(u)[\partial_i u, \partial_j u]$,
-    without the curvature of the network itself; a density that is not convex is
-    replaced by its positive part.
+    without the curvature of the network itself. Where the energy is not convex its
+    curvature counts by its absolute value, so that saddles repel.
 
     !!! example
 
@@ -49,12 +50,9 @@ class _EnergyGram(AbstractGram):
     system: System
 
     def factor(self, params, args=None):
-        rows = [self.system.jacobian(params, args)] if self.system.names else []
         if isinstance(self.system.problem, Energy):
-            gram = jax.hessian(self._energy(params, args))(_zero(params))
-            values, vectors = jnp.linalg.eigh(0.5 * (gram + gram.T))
-            rows.append(jnp.sqrt(jnp.maximum(values, 0))[:, None] * vectors.T)
-        return jnp.concatenate(rows)
+            return curvature_factor(self.system, params, args)
+        return self.system.jacobian(params, args)
 
     def product(self, params, args, vector):
         total = jnp.zeros_like(vector)

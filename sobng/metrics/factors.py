@@ -62,13 +62,15 @@ def kronecker_rows(
         return a * jnp.sqrt(weights).reshape(-1, *[1] * (a.ndim - 1))
 
     def whiten(a):
+        assert lower is not None
         rows = jsl.solve_triangular(lower, a.reshape(len(a), -1), lower=True)
         return rows.reshape(a.shape)
 
     def rows(name, act):
         x, cotangent = seen[name]
         a = layers[name].input_rows(act(x), act(jnp.ones(len(x), x.dtype)))
-        g = jax.vmap(lambda g: layers[name].output_rows(act(g)))(cotangent)
+        # One solve for all probes: under `vmap` it would not be LAPACK's.
+        g = jax.vmap(layers[name].output_rows, 1)(act(cotangent))
         a = jnp.moveaxis(a / a.shape[1] ** 0.5, 2, 0)  # [s, batch, t, i]
         g = jnp.moveaxis(g, 3, 0)  # [s, probes, batch, t, o]
         return KroneckerRows(
@@ -100,9 +102,9 @@ def cholesky_of_kernel(
     matrix = jax.vmap(lambda x: jax.vmap(lambda y: kernel(x, y))(points))(points)
     matrix = matrix.astype(points.dtype)
     matrix = matrix / jnp.mean(jnp.diagonal(matrix))
-    if nugget is None:
-        nugget = float(jnp.finfo(matrix.dtype).eps) ** 0.5
-    matrix = matrix + nugget * jnp.eye(len(points), dtype=matrix.dtype)
+    default = float(jnp.finfo(matrix.dtype).eps) ** 0.5
+    shift = default if nugget is None else nugget
+    matrix = matrix + shift * jnp.eye(len(points), dtype=matrix.dtype)
     lower = jnp.linalg.cholesky(matrix)
     return eqx.error_if(
         lower,

@@ -9,6 +9,7 @@ import jax.flatten_util as jfu
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
+from sobng.kernels import AbstractKernel
 from sobng.metrics.factors import cholesky_of_kernel, kronecker_rows, KroneckerRows
 from sobng.metrics.gram import AbstractGram, measured
 from sobng.metrics.layers import find_layers, Layer
@@ -62,9 +63,11 @@ class KroneckerMetric(AbstractMetric):
     the batch, this is K-FAC. The kernel changes the shape of the factors and not their
     size: they are scaled to the traces of K-FAC, so that a damping means the same.
 
-    For mini-batches it is used by [`sobng.kronecker`][]. In a solver of sobng it lives on
-    the points of the interior with their quadrature weights; there the exact
-    [`sobng.SobolevMetric`][] is better, as long as it fits in memory.
+    For mini-batches it is used by [`sobng.kronecker`][]; there K-FAC can pay, and the
+    kernel is a mild regulariser (`notebooks/classification.ipynb`). In a solver of sobng
+    it lives on the points of the interior with their quadrature weights. No problem was
+    found there on which it is the best choice: as long as the exact
+    [`sobng.SobolevMetric`][] fits in memory, it reaches many more digits.
 
     The layers are `eqx.nn.Linear`, `eqx.nn.Conv1d`, `Conv2d`, `Conv3d` and those of
     [`sobng.MLP`][] and [`sobng.SIREN`][], each used exactly once for a sample. Other
@@ -73,16 +76,11 @@ class KroneckerMetric(AbstractMetric):
     !!! example
 
         ```python
-        import jax.numpy as jnp
         import sobng as sn
 
-
-        def matern(x, y):
-            r = jnp.sqrt(jnp.sum((x - y) ** 2) + 1e-12) / 5.0
-            return (1 + r) * jnp.exp(-r)
-
-
-        sn.KroneckerMetric(matern, output=sn.categorical)
+        pixels = 64
+        kernel = sn.SobolevKernel(order=(pixels + 1) / 2 + 1)
+        sn.KroneckerMetric(kernel, output=sn.categorical)
         ```
 
     ??? cite "Reference"
@@ -175,8 +173,9 @@ class KroneckerMetric(AbstractMetric):
     def _lower(self, points):
         if self.kernel is None:
             return None
-        fitted = getattr(self.kernel, "fitted", None)
-        kernel = self.kernel if fitted is None else fitted(points)
+        kernel = self.kernel
+        if isinstance(kernel, AbstractKernel):
+            kernel = kernel.fitted(points).unscaled
         return cholesky_of_kernel(kernel, points, self.nugget)
 
 

@@ -51,11 +51,10 @@ class Layer(eqx.Module):
 
     def matrix(self) -> Float[Array, "s o i"]:
         """Weight and bias, or their gradients."""
-        weight, bias = (
-            None if leaf is None else leaf.reshape(self.groups, self.sizes[1], -1)
-            for leaf in (self.module.weight, self.module.bias)
-        )
-        return weight if bias is None else jnp.concatenate([weight, bias], axis=2)
+        leaves = [self.module.weight, self.module.bias]
+        shape = (self.groups, self.sizes[1], -1)
+        parts = [leaf.reshape(shape) for leaf in leaves if leaf is not None]
+        return jnp.concatenate(parts, axis=2)
 
     def with_matrix(self, matrix: Float[Array, "s o i"]) -> Any:
         """The module with other numbers: the inverse of `matrix`."""

@@ -1,4 +1,4 @@
-"""Sobolev metrics of integer order, by automatic derivatives and quadrature."""
+"""Sobolev metrics: by derivatives and quadrature, or by the symbol for any order."""
 
 import itertools
 import math
@@ -14,6 +14,9 @@ from sobng.calculus import partial
 from sobng.collocation import default_sampler
 from sobng.metrics.gram import Pullback, Total
 from sobng.metrics.metric import AbstractMetric, fields, interior
+from sobng.norms import SobolevNorm
+from sobng.norms.modes import NormOnPoints
+from sobng.norms.scales import checked_scale, Scale, scale_of_axes
 
 
 def multi_indices(order: int, dim: int, *, homogeneous: bool = False):
@@ -30,10 +33,10 @@ def multi_indices(order: int, dim: int, *, homogeneous: bool = False):
 
 
 class SobolevMetric(AbstractMetric):
-    r"""The metric of the Sobolev space $H^s(\Omega)$ of integer order $s$.
+    r"""The metric of the Sobolev space $H^s(\Omega)$, for any real order $s$.
 
     In the directions $v, w$ of the parameters, with a density $\rho$ and length scales
-    $\ell$ (both one by default),
+    $\ell$ (both one by default), for an integer order of at least 0
 
     $$G(v, w) = \sum_{|\alpha| \le s} c_\alpha\, \ell^{2\alpha} \int_\Omega \rho\,
         \partial^\alpha (Du\,v)\; \partial^\alpha (Du\,w),
@@ -43,6 +46,10 @@ class SobolevMetric(AbstractMetric):
     of an operator of order $k$ the matching order is $s = k$, for a Ritz energy half of
     the operator's order. The field must have $s$ derivatives: no ReLU from order 1 on.
 
+    Fractional and negative orders, and all orders with `boundary=`, are those of
+    [`sobng.SobolevNorm`][], on the values at the interior points. Negative orders see the
+    smooth part of a change only, so that the rest is hardly damped.
+
     !!! example
 
         ```python
@@ -51,6 +58,7 @@ class SobolevMetric(AbstractMetric):
         sn.GaussNewton(metric=sn.SobolevMetric(order=1))
         # In space-time (t, x): second order in x, none in t.
         sn.SobolevMetric(order=2, scale=(0.0, 1.0))
+        sn.SobolevMetric(order=-1, boundary="dirichlet")
         ```
 
     ??? cite "Reference"
@@ -59,67 +67,86 @@ class SobolevMetric(AbstractMetric):
         quadrature follows Nurbekyan, Lei, Yang: arXiv 2202.06236.
     """
 
-    order: int = eqx.field(static=True)
+    order: int | float = eqx.field(static=True)
     weights: Callable | None = eqx.field(static=True)
     homogeneous: bool = eqx.field(static=True)
-    scale: float | tuple[float, ...] = eqx.field(static=True)
-    boundary: bool = eqx.field(static=True)
+    scale: Scale = eqx.field(static=True)
+    extension: bool = eqx.field(static=True)
+    norm: SobolevNorm | None
 
     def __init__(
         self,
-        order: int = 1,
+        order: int | float = 1,
         *,
         weights: Callable | None = None,
         homogeneous: bool = False,
         scale: int | float | Sequence[int | float] = 1.0,
-        boundary: bool = False,
+        extension: bool = False,
+        boundary: str | None = None,
     ):
         r"""**Arguments:**
 
-        - `order`: how many derivatives the norm sees, at least 0.
+        - `order`: how many derivatives the norm sees.
         - `weights`: a positive density `weights(x)` at one point.
         - `homogeneous`: derivatives of the top order only (a semi-norm).
         - `scale`: the length $\ell$ of which a derivative counts as much as a value; one
             for all axes, or one for each. Zero leaves an axis out.
-        - `boundary`: add the terms on the boundary that make it, in one dimension, the norm
-            of the minimal extension to the whole line, which is what
+        - `extension`: add the terms on the boundary that make it, in one dimension, the
+            norm of the minimal extension to the whole line, which is what
             [`sobng.KernelMetric`][] tends to. In more dimensions the same terms in normal
             derivatives, integrated over the boundary.
+        - `boundary`: `"dirichlet"`, `"neumann"` or `"periodic"`: the norm by the symbol of
+            this boundary condition. Fractional and negative orders are Neumann's by
+            default.
 
         **Raises:** `ValueError` if an argument is of the wrong kind.
         """
-        if not (isinstance(order, int) and order >= 0):
-            raise ValueError(
-                "`SobolevMetric` by quadrature needs an integer order of at least 0. "
-                f"Got {order!r}."
-            )
-        scales = (scale,) if isinstance(scale, int | float) else tuple(scale)
-        if not scales or not all(0 <= s < float("inf") for s in scales):
-            raise ValueError(
-                f"`scale` is a length, or one for each axis, of at least 0. Got {scale!r}."
-            )
+        scale = checked_scale(scale)
         if weights is not None and not callable(weights):
             raise ValueError(f"`weights` is a function of one point. Got {weights!r}.")
-        if boundary and (homogeneous or weights is not None or len(scales) > 1):
+        if extension and (
+            homogeneous or weights is not None or isinstance(scale, tuple)
+        ):
             raise ValueError(
                 "The boundary terms are those of the full norm with one scale and no "
-                "density. Leave out `boundary`, or `homogeneous`, `weights` and scales "
+                "density. Leave out `extension`, or `homogeneous`, `weights` and scales "
                 "for single axes."
             )
+        self.norm = None
+        if boundary is not None or not isinstance(order, int) or order < 0:
+            self.norm = SobolevNorm(
+                order,
+                boundary="neumann" if boundary is None else boundary,
+                homogeneous=homogeneous,
+                scale=scale,
+            )
+            if extension or weights is not None:
+                raise ValueError(
+                    "A Sobolev norm by its symbol, as for fractional and negative orders, "
+                    f"has no `extension` and no density. Got order {order!r}. Leave them "
+                    "out, or use an integer order without `boundary`."
+                )
         self.order = order
         self.weights = weights
         self.homogeneous = homogeneous
-        self.scale = float(scale) if isinstance(scale, int | float) else scales
-        self.boundary = boundary
+        self.scale = scale
+        self.extension = extension
 
     def on(self, system, entry=None):
-        dim = system.problem.dim
-        scales = self.scale if isinstance(self.scale, tuple) else (self.scale,) * dim
-        if len(scales) != dim:
-            raise ValueError(
-                f"`SobolevMetric` has {len(scales)} scales, and a point has {dim} "
-                "coordinates. Give one scale, or one for each coordinate."
+        if self.norm is not None:
+            points, weights = interior(system)
+            region = system.problem.domain.interior
+            return Pullback(
+                system,
+                _Jet((((), 1.0),), None),
+                points,
+                weights,
+                transform=_Measured(self.norm.on(region, points, weights)),
+                entry=entry,
             )
+        assert isinstance(self.order, int)
+        dim = system.problem.dim
+        scales = scale_of_axes("SobolevMetric", self.scale, dim)
         terms = []
         for axes, weight in multi_indices(
             self.order, dim, homogeneous=self.homogeneous
@@ -129,7 +156,7 @@ class SobolevMetric(AbstractMetric):
                 terms.append((axes, root))
         jet = _Jet(tuple(terms), self.weights)
         inside = Pullback(system, jet, *interior(system), entry=entry)
-        if not (self.boundary and self.order):
+        if not (self.extension and self.order):
             return inside
         region = system.problem.domain.boundary
         sampler = default_sampler(region, inside.points.shape[0])
@@ -161,6 +188,16 @@ class _Jet(eqx.Module):
         ]
         values = jnp.concatenate(values)
         return values if self.density is None else jnp.sqrt(self.density(x)) * values
+
+
+class _Measured(eqx.Module):
+    """A norm by its symbol, as a transform of the values at all points."""
+
+    norm: NormOnPoints
+
+    def __call__(self, tangents, values):
+        del values
+        return self.norm(tangents)
 
 
 class _Trace(eqx.Module):

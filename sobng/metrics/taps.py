@@ -121,7 +121,7 @@ def capture(
         it, stacked.
 
     **Returns:** for each layer its inputs `[batch, ...]`, and the cotangents of its
-    outputs `[probes, batch, ...]`.
+    outputs `[batch, probes, ...]`.
 
     **Raises:** `ValueError` if a layer is not used exactly once.
     """
@@ -142,4 +142,4 @@ def capture(
         return found
 
     found = jax.vmap(one)(inputs)
-    return {name: (a[:, 0], jnp.moveaxis(g, 1, 0)) for name, (a, g) in found.items()}
+    return {name: (a[:, 0], g) for name, (a, g) in found.items()}

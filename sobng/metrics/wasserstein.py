@@ -21,7 +21,7 @@ MODES = {2: 20, 3: 9}
 
 
 FLOOR = 1e-10
-"""The least density in a Galerkin solve, as a part of the largest."""
+"""The least density that is divided by, as a part of the largest."""
 
 
 class WassersteinMetric(AbstractMetric):
@@ -113,7 +113,10 @@ class _Distribution(eqx.Module):
         mean = matmul(self.weights, changes) / jnp.sum(self.weights)
         changes = changes - mean[None]
         flow = matmul(self.cumulation, changes).reshape(tangents.shape)
-        scale = root / jnp.sqrt(values / root)
+        # Where there is next to no mass, rounding of the flow would count for more.
+        density = values / root
+        mass = jnp.maximum(density, FLOOR * jnp.max(density, axis=0, keepdims=True))
+        scale = root / jnp.sqrt(mass)
         return flow * scale.reshape(*values.shape, *(1,) * (tangents.ndim - 2))
 
 

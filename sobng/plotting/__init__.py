@@ -5,3 +5,4 @@ from sobng.plotting.figures import (
     plot_convergence as plot_convergence,
     plot_solution as plot_solution,
 )
+from sobng.plotting.tangent import plot_tangent_kernel as plot_tangent_kernel

@@ -56,7 +56,9 @@ def _limits(values: np.ndarray) -> tuple[float, float]:
     if finite.size == 0:
         return 0.0, 1.0
     low, high = float(finite.min()), float(finite.max())
-    return (low, high) if high > low else (low - 0.5, high + 0.5)
+    # A constant would show its rounding.
+    varies = high - low > 1e-9 * max(abs(low), abs(high))
+    return (low, high) if varies else (low - 0.5, high + 0.5)
 
 
 def _draw_map(

@@ -14,4 +14,5 @@ from sobng.problem.condition import (
     takes_args as takes_args,
 )
 from sobng.problem.energy import Energy as Energy
+from sobng.problem.evolution import Evolution as Evolution, second_order as second_order
 from sobng.problem.problem import Problem as Problem

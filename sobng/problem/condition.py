@@ -9,6 +9,7 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from sobng.geometry.region import Region
+from sobng.norms import SobolevNorm
 
 
 def check_region(region: Any, weight: float, name: str) -> None:
@@ -51,7 +52,11 @@ class AbstractCondition(eqx.Module):
 
 
 class Condition(AbstractCondition):
-    """A condition stated by a residual function of one point.
+    r"""A condition stated by a residual function of one point.
+
+    With a `norm` of order $s$ it enters the loss as $\tfrac12\, w\, \lVert r\rVert_s^2$
+    instead. The dual norm of order $-k/2$ of a residual of order $k$ is, up to constants,
+    the error in the energy norm, and that of order $-k$ the error in $L^2$.
 
     !!! example
 
@@ -66,11 +71,13 @@ class Condition(AbstractCondition):
 
 
         sn.Condition(equation, interval.interior, name="poisson")
+        sn.Condition(equation, interval.interior, norm=sn.SobolevNorm(-1))
         ```
     """
 
     function: Callable = eqx.field(static=True)
     region: Region
+    norm: SobolevNorm | None
     name: str = eqx.field(static=True)
     weight: float = eqx.field(static=True)
 
@@ -79,6 +86,7 @@ class Condition(AbstractCondition):
         residual: Any,
         region: Any,
         *,
+        norm: Any = None,
         name: str | None = None,
         weight: float = 1.0,
     ):
@@ -86,6 +94,8 @@ class Condition(AbstractCondition):
 
         - `residual`: a function `residual(u, x, args)` of one point `x`.
         - `region`: where it holds.
+        - `norm`: a [`sobng.SobolevNorm`][] that measures the residual, component by
+            component; $L^2$ by default. On an interior only.
         - `name`: a name for logs and messages; the function's own name by default.
         - `weight`: a positive factor of this condition's part of the loss.
 
@@ -99,8 +109,16 @@ class Condition(AbstractCondition):
         own: str = getattr(residual, "__name__", "condition")
         self.name = own if name is None else name
         check_region(region, weight, self.name)
+        if isinstance(norm, SobolevNorm):
+            norm.check(region)
+        elif norm is not None:
+            raise ValueError(
+                f"Condition '{self.name}' is measured in a norm such as "
+                f"`sobng.SobolevNorm(-1)`. Got {norm!r}."
+            )
         self.function = residual
         self.region = region
+        self.norm = norm
         self.weight = weight
 
     def residual(self, u, x, args):

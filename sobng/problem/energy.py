@@ -13,8 +13,10 @@ from sobng.problem.problem import check_names
 class Energy(eqx.Module):
     r"""A variational problem: the field that makes $\int_\Omega e(u, x)$ least.
 
-    With `normalise="l2"` the field is divided by its $L^2$ norm first (an eigenvalue or
-    ground-state problem).
+    The density sees the field at its one point only, by the value and by derivatives up to
+    the fourth. With `normalise="l2"` the field is divided by its $L^2$ norm first (an
+    eigenvalue or ground-state problem), and the solution has the norm one and a positive
+    integral.
 
     !!! example
 

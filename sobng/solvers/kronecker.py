@@ -27,7 +27,7 @@ class _Basis(eqx.Module):
 
 
 class _KroneckerState(eqx.Module):
-    count: Int[Array, ""]
+    step: Int[Array, ""]
     key: PRNGKeyArray
     averages: dict[str, tuple[Array, Array]]
     bases: dict[str, tuple[_Basis, _Basis]]
@@ -35,7 +35,7 @@ class _KroneckerState(eqx.Module):
 
 def kronecker(
     metric: KroneckerMetric | None = None,
-    learning_rate: Number | Callable | None = None,
+    learning_rate: float | Array | Callable | None = None,
     *,
     damping: Number = 1e-2,
     radius: Number | None = 0.3,
@@ -53,7 +53,9 @@ def kronecker(
     decay are Optax's.
 
     For models with too many parameters for a Jacobian, trained on mini-batches; for an
-    equation on fixed points [`sobng.GaussNewton`][] reaches far more digits.
+    equation on fixed points [`sobng.GaussNewton`][] reaches far more digits. A step costs
+    little more than one of Adam where convolutions dominate, and two to three times as
+    much with dense layers 128 wide and batches of 256.
 
     !!! example
 
@@ -124,7 +126,7 @@ def kronecker(
     _check(damping, radius, decay, measure_every, refresh_every, probes)
     metric = KroneckerMetric() if metric is None else metric
 
-    def init(params):
+    def init(params) -> Any:
         layers = find_layers(params)
         if not layers:
             raise ValueError(
@@ -140,7 +142,9 @@ def kronecker(
             jax.tree.map(_eigenbasis, averages),
         )
 
-    def update(updates, state, params=None, *, model=None, inputs=None, **others):
+    def update(
+        updates, state, params=None, *, model=None, inputs=None, **others
+    ) -> tuple[Any, Any]:
         del params, others
         if model is None or inputs is None:
             raise ValueError(
@@ -148,7 +152,7 @@ def kronecker(
                 "`update(gradient, state, params, model=model, inputs=inputs)`."
             )
         layers = find_layers(updates)
-        step = state.count
+        step = state.step
         fresh = step % measure_every == 0
         num = step // measure_every
         # At first, when every measurement counts, after each doubling of their number.

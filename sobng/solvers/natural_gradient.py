@@ -18,6 +18,7 @@ from sobng.search.radius import RadiusSearch
 from sobng.search.search import AbstractSearch, Trial
 from sobng.solvers.binding import bound, gram_of
 from sobng.solvers.info import StepInfo
+from sobng.solvers.slope import Slope
 from sobng.system import System
 
 
@@ -124,12 +125,14 @@ class NaturalGradient(optx.AbstractMinimiser):
         def flat_fn(flat):
             return fn(unravel(flat), args)
 
-        gradient, _ = jax.grad(flat_fn, has_aux=True)(flat)
+        slope = Slope(lambda flat: flat_fn(flat)[0], y, args, self.system)
+        gradient = slope.gradient
         model = self.factorisation.quadratic(self._curvature(y, args), gradient)
 
         def trial(step):
             new, aux = flat_fn(flat + step)
-            return Trial(step, loss - new, (new, aux))
+            decrease = slope.decrease(step, loss, new)
+            return Trial(step, decrease, (loss - decrease, aux))
 
         outcome = self.search.search(model, trial, state.search_state)
         new_loss, new_aux = outcome.trial.payload

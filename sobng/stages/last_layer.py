@@ -61,7 +61,9 @@ class LastLayer(AbstractStage):
 
     def begin(self, context):
         if isinstance(context.problem, Energy):
-            return context.unknown
+            # Nothing has no norm to be divided by.
+            start = context.problem.normalise is None
+            return blanked(context.unknown) if start else context.unknown
         blank = blanked(context.unknown)
         if not self.bandwidth:
             return blank

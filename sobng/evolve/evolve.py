@@ -1,0 +1,170 @@
+"""The second driver: from an evolution and a field to a solution in time."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import diffrax as dfx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+from sobng.evolve.checks import check_evolution, check_times, check_tolerance
+from sobng.evolve.run import Run
+from sobng.evolve.solution import Evolved
+from sobng.results import RESULTS
+from sobng.settings import Settings
+from sobng.threads import lapack_threads
+
+
+SAVED = 17
+"""Times at which the error is estimated if none are asked for."""
+
+
+def evolve(
+    evolution: Any,
+    field: PyTree | None = None,
+    t0: Any = 0.0,
+    t1: Any = 1.0,
+    *,
+    solver: Any = None,
+    stepsize_controller: Any = None,
+    dt0: Any = None,
+    saveat: Any = None,
+    event: Any = None,
+    key: Any,
+    args: Any = None,
+    max_steps: Any = 100_000,
+    time_limit: float | None = None,
+    tolerance: float | None = None,
+    observe: Any = None,
+    callbacks: Sequence[Callable] = (),
+    progress: Callable | None = None,
+    throw: bool = False,
+) -> Evolved:
+    """Solves an evolution by stepping a field in time with Diffrax.
+
+    !!! example
+
+        ```python
+        import jax, jax.numpy as jnp
+        import sobng as sn
+
+        circle = sn.Interval(-1.0, 1.0)
+
+
+        def burgers(u, t, x, args):
+            return 0.1 * sn.laplacian(u)(x) - u(x) * sn.partial(u, 0)(x)
+
+
+        evolution = sn.Evolution(
+            burgers,
+            lambda x: -jnp.sin(jnp.pi * x[0]),
+            circle,
+            boundary=[sn.Periodic(circle, 0)],
+        )
+        solution = sn.evolve(
+            evolution, t0=0.0, t1=1.0, key=jax.random.key(0), tolerance=1e-5
+        )
+        solution(1.0, jnp.array([0.3])), solution.error
+        ```
+
+    Without a field, random sine features stay fixed and their coefficients move: the
+    right-hand side is projected orthogonally on their span, its linear part is made
+    diagonal, and [`sobng.ExponentialGauss`][] steps it. Runs on ever more features
+    follow until two agree, and their difference is the estimate of the error. A field of
+    yours moves in its last layer, if that follows the right-hand side to a millionth;
+    else all its parameters move, on points that follow the slopes in one dimension.
+    `stats["motion"]` says which.
+
+    **Main arguments:**
+
+    - `evolution`: a [`sobng.Evolution`][].
+    - `field`: a field of a point in space, or `None` to let sobng choose.
+    - `t0`, `t1`: the interval of time.
+    - `key`: a JAX random key.
+
+    **Other arguments:**
+
+    - `solver`: a Diffrax solver, for instance `diffrax.Kvaerno5()`; by default exponential
+        steps for features and `diffrax.Dopri8()` for all parameters.
+    - `stepsize_controller`, `dt0`, `event`: as in `diffrax.diffeqsolve`; the state is the
+        vector of coefficients or parameters, and its size that of the $L^2$ norm for
+        features.
+    - `saveat`: a `diffrax.SaveAt` whose `ts` are the times at which errors are
+        estimated. The solution can be evaluated at all times anyway.
+    - `args`: handed to all functions of the evolution, instead of its own.
+    - `max_steps`: the most accepted steps of one run.
+    - `time_limit`: the most seconds, compilation not counted.
+    - `tolerance`: the relative L2 error at the last time to stop at; as accurate as it
+        gets by default.
+    - `observe`: of which components the error is estimated, as in [`sobng.Case`][].
+    - `callbacks`, `progress`: functions of a [`sobng.Record`][], called every few dozen
+        steps, with the projection residual as `held_out`.
+    - `throw`: raise an error if the run blows up; otherwise the result says so, and all
+        times before can be used.
+
+    **Returns:** a [`sobng.Evolved`][].
+
+    **Raises:** `ValueError` if the statement or an argument cannot be used.
+    """
+    settings = Settings.checked(
+        max_steps=max_steps,
+        time_limit=time_limit,
+        tolerance=tolerance,
+        callbacks=callbacks,
+        progress=progress,
+        checkpoint=None,
+        observe=observe,
+    )
+    t0, t1 = check_times(t0, t1)
+    if not isinstance(key, jax.Array):
+        raise ValueError(
+            f"`key` is a JAX random key, `jax.random.key(0)`. Got {key!r}."
+        )
+    args = getattr(evolution, "args", None) if args is None else args
+    check_evolution(evolution, t0, args)
+    check_tolerance(tolerance, jnp.result_type(float))
+    times = _times(saveat, t0, t1)
+    run = Run(
+        evolution,
+        t0,
+        t1,
+        args,
+        settings,
+        times,
+        key,
+        solver=solver,
+        controller=stepsize_controller,
+        dt0=dt0,
+        event=event,
+    )
+    with lapack_threads(1):
+        found = run.solve(field)
+    if throw and bool(found.result == RESULTS.blew_up):
+        raise RuntimeError(RESULTS[found.result])
+    return found
+
+
+def _times(saveat: Any, t0: float, t1: float) -> np.ndarray:
+    """The saved times; a few between the ends if none are named."""
+    named = (
+        []
+        if saveat is None
+        else [
+            s.ts
+            for s in jax.tree.leaves(
+                saveat.subs, is_leaf=lambda s: isinstance(s, dfx.SubSaveAt)
+            )
+            if s.ts is not None
+        ]
+    )
+    if not named:
+        return np.linspace(t0, t1, SAVED)
+    times = np.unique(np.concatenate([np.asarray(ts, float) for ts in named]))
+    if times[0] < t0 or times[-1] > t1:
+        raise ValueError(
+            f"`saveat` asks for times outside of the run, from t0={t0:g} to t1={t1:g}. "
+            f"Got {times[0]:g} to {times[-1]:g}."
+        )
+    return times if times[-1] == t1 else np.append(times, t1)

@@ -1,0 +1,169 @@
+"""The host loop in time: Diffrax, a few dozen steps at a time."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import diffrax as dfx
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from sobng.evolve.path import joined, Path
+from sobng.results import RESULTS
+
+
+SEGMENT = 32
+"""Steps between two looks of the host."""
+
+
+@dataclasses.dataclass
+class Trip:
+    """What an integration has come to."""
+
+    path: Path
+    defects: np.ndarray  # one for each time of the path: relative projection residual
+    asked: np.ndarray  # and the root mean square of the right-hand side there
+    steps: int
+    rejected: int
+    result: Any
+    event_mask: Any = None
+
+    @property
+    def reached(self) -> float:
+        """The last time."""
+        return float(self.path.ts[-1])
+
+
+def velocity(t, y, args):
+    """The vector field of any motion: `args` is the motion and the user's `args`."""
+    motion, given = args
+    return motion.velocity(t, y, given)
+
+
+TERMS = dfx.ODETerm(velocity)
+
+
+@eqx.filter_jit
+def begin(motion, solver, controller, t0, t1, dt0, y0, args):
+    """The first step size and the states of controller and solver."""
+    both = (motion, args)
+    tnext, controller_state = controller.init(
+        TERMS, t0, t1, y0, dt0, both, solver.func, solver.error_order(TERMS)
+    )
+    solver_state = solver.init(TERMS, t0, jnp.minimum(tnext, t1), y0, both)
+    return tnext - t0, controller_state, solver_state
+
+
+@eqx.filter_jit
+def segment(motion, solver, controller, t0, t1, dt0, y0, args, states, event) -> Any:
+    """At most `SEGMENT` steps; the last state, what was recorded, the new states."""
+    solver_state, controller_state = states
+    saveat = dfx.SaveAt(
+        steps=True, dense=True, solver_state=True, controller_state=True
+    )
+    return dfx.diffeqsolve(
+        TERMS,
+        solver,
+        t0,
+        t1,
+        dt0,
+        y0,
+        (motion, args),
+        saveat=saveat,
+        stepsize_controller=controller,
+        max_steps=SEGMENT,
+        throw=False,
+        solver_state=solver_state,
+        controller_state=controller_state,
+        event=event,
+    )
+
+
+@eqx.filter_jit
+def defects(motion, ts, ys, args):
+    """Mean squares of projection residual and right-hand side at several times."""
+    return jax.lax.map(lambda both: motion.defect(both[0], both[1], args), (ts, ys))
+
+
+def integrate(
+    motion: Any,
+    solver: Any,
+    controller: Any,
+    t0: float,
+    t1: float,
+    y0: Float[Array, " size"],
+    args: Any,
+    *,
+    dt0: Any = None,
+    event: Any = None,
+    look: Callable[..., Any] = lambda **_: None,
+    max_steps: int = 100_000,
+) -> Trip:
+    """Moves `y0` from `t0` to `t1`.
+
+    **Arguments:**
+
+    - `look`: called after each segment with `time`, `defect` and `steps`; a member of
+        `RESULTS` that it returns ends the run.
+    """
+    kind = y0.dtype
+    time, end = jnp.asarray(t0, kind), jnp.asarray(t1, kind)
+    dt0 = None if dt0 is None else jnp.asarray(dt0, kind)
+    fixed = isinstance(controller, dfx.ConstantStepSize)
+    dt, controller_state, solver_state = begin(
+        motion, solver, controller, time, end, dt0, y0, args
+    )
+    states = (solver_state, controller_state)
+    state = y0
+    ts, infos = [], []
+    squares = [np.asarray(defects(motion, time[None], y0[None], args))]
+    steps = rejected = 0
+    result, mask = RESULTS.successful, None
+    while True:
+        found = segment(
+            motion, solver, controller, time, end, dt, state, args, states, event
+        )
+        accepted = int(found.stats["num_accepted_steps"])
+        steps += accepted
+        rejected += int(found.stats["num_rejected_steps"])
+        if accepted:
+            new = np.asarray(found.ts[:accepted])
+            looks = defects(motion, found.ts, found.ys, args)
+            squares.append(np.asarray(looks[:accepted]))
+            ts.append(new)
+            kept = found.interpolation.infos
+            infos.append(jax.tree.map(lambda i, n=accepted: np.asarray(i[:n]), kept))
+            times = np.asarray([float(time), *new])
+            state, time = found.ys[accepted - 1], found.ts[accepted - 1]
+            # The last step was cut to its end, the one before it was not.
+            dt = dt if fixed else jnp.asarray(np.max(np.diff(times)[-2:]), kind)
+            states = (found.solver_state, found.controller_state)
+            if hasattr(motion, "renewed"):
+                motion = motion.renewed(time, state, args)
+        defect, _ = _relative(squares[-1][-1:])
+        stop = look(time=float(time), defect=float(defect[0]), steps=steps)
+        if bool(found.result == dfx.RESULTS.successful):
+            break
+        if bool(found.result == dfx.RESULTS.event_occurred):
+            result, mask = RESULTS.event_occurred, found.event_mask
+            break
+        if stop is not None:
+            result = stop
+            break
+        if bool(found.result != dfx.RESULTS.max_steps_reached) or not accepted:
+            result = RESULTS.blew_up
+            break
+        if steps >= max_steps:
+            result = RESULTS.nonlinear_max_steps_reached
+            break
+    path = joined(y0, t0, ts, infos, solver.interpolation_cls)
+    relative, asked = _relative(np.concatenate(squares))
+    return Trip(path, relative, asked, steps, rejected, result, mask)
+
+
+def _relative(squares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    asked = np.sqrt(squares[:, 1])
+    return np.sqrt(squares[:, 0]) / np.maximum(asked, np.finfo(asked.dtype).tiny), asked

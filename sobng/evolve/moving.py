@@ -1,0 +1,205 @@
+"""An evolution in which all parameters of a field move."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.flatten_util as jfu
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PyTree
+
+from sobng.evolve.features import rule
+from sobng.evolve.galerkin import wall_rows
+from sobng.evolve.projection import FIRM, RETURN
+from sobng.evolve.walls import at_time, has_moments, left_over
+from sobng.fields.partition import combine, partition
+from sobng.geometry.box import Interval
+from sobng.linalg.damped import damped_solution
+from sobng.problem import Condition, Evolution, Problem
+from sobng.solve import solve
+from sobng.stages.all_parameters import AllParameters
+from sobng.system import chunked
+
+
+DAMPING = 1e-9
+"""Relative to the root mean square of the singular values of the Jacobian."""
+
+CLUSTERED = 0.7
+"""The share of the points of an interval that follows the slopes."""
+
+
+class Moving(eqx.Module):
+    r"""$\theta' = \arg\min_v |J v - F(u_\theta)|^2 + \mu |v|^2$ on weighted points.
+
+    The projection of the right-hand side on the tangent space of the field, by an
+    orthogonal factorisation at every time: normal equations would lose half the digits.
+    """
+
+    evolution: Evolution
+    rest: PyTree
+    params: PyTree
+    points: Float[Array, "n dim"]
+    weights: Float[Array, " n"]
+    held_out: Float[Array, "m dim"]
+    wall_points: tuple[Float[Array, "k dim"], ...]
+    conditions: tuple[Any, ...]
+    speed: Any
+    damping: Any
+    moving: bool = eqx.field(static=True)
+
+    def field(self, t: Any, y: Float[Array, " params"], args: Any) -> PyTree:
+        """The field at one time."""
+        _, unravel = jfu.ravel_pytree(self.params)
+        u = combine(unravel(y), self.rest)
+        return at_time(u, t, args) if self.moving else u
+
+    def rate(self, points: Array, t: Any, y: Array, args: Any) -> Array:
+        """What the parameters are to do, at points: `[n, *out]`."""
+        u = self.field(t, y, args)
+
+        def at(x):
+            value = jnp.asarray(self.evolution.rhs(u, t, x, args), x.dtype)
+            if not self.moving:
+                return value
+            now = lambda t: self.field(t, y, args)(x)
+            return value - jax.jvp(now, (t,), (jnp.ones_like(t),))[1]
+
+        return chunked(at, 256, points)
+
+    def jacobian(self, points: Array, t: Any, y: Array, args: Any) -> Array:
+        """The values' derivative in the parameters: `[n * out, params]`."""
+        at = lambda x: jax.jacrev(lambda y: jnp.ravel(self.field(t, y, args)(x)))(y)
+        return chunked(at, 256, points).reshape(-1, y.size)
+
+    def velocity(self, t: Any, y: Array, args: Any) -> Array:
+        """The projected right-hand side."""
+        t = jnp.asarray(t, y.dtype)
+        out = self.evolution.out or 1
+        scale = jnp.sqrt(jnp.repeat(self.weights, out))
+        matrix = self.jacobian(self.points, t, y, args) * scale[:, None]
+        target = jnp.ravel(self.rate(self.points, t, y, args)) * scale
+        if self.conditions:
+            rows = lambda t, y: wall_rows(
+                self.conditions, self.wall_points, self.field(t, y, args), t, args
+            )
+            miss, slope = jax.jvp(lambda t: rows(t, y), (t,), (jnp.ones_like(t),))
+            wall = jax.jacrev(lambda y: rows(t, y))(y)
+            firm = FIRM * jnp.linalg.norm(matrix) / jnp.linalg.norm(wall)
+            matrix = jnp.concatenate([matrix, firm * wall])
+            target = jnp.concatenate([target, -firm * (slope + self.speed * miss)])
+        return damped_solution(matrix, target, self.damping)
+
+    def defect(self, t: Any, y: Array, args: Any) -> Float[Array, " 2"]:
+        """As that of frozen features: held-out mean squares of what is left over and of
+        what is asked for."""
+        t = jnp.asarray(t, y.dtype)
+        velocity = self.velocity(t, y, args)
+        wanted = jnp.ravel(self.rate(self.held_out, t, y, args))
+        at = lambda x: jax.jvp(
+            lambda y: jnp.ravel(self.field(t, y, args)(x)), (y,), (velocity,)
+        )[1]
+        done = jnp.ravel(chunked(at, 256, self.held_out))
+        return jnp.stack([jnp.mean((wanted - done) ** 2), jnp.mean(wanted**2)])
+
+    def start(self, t0: Any, args: Any) -> tuple[Array, Array]:
+        """The parameters that were fitted, and what they miss of the initial values."""
+        y = jfu.ravel_pytree(self.params)[0]
+        u = self.field(jnp.asarray(t0, y.dtype), y, args)
+        wanted = jax.vmap(lambda x: self.evolution.initial_value(x, args))(
+            self.held_out
+        )
+        miss = jax.vmap(u)(self.held_out) - wanted
+        return y, jnp.linalg.norm(miss) / jnp.linalg.norm(wanted)
+
+    def renewed(self, t: Any, y: Array, args: Any) -> "Moving":
+        """The same on points that follow the slopes of the field (on an interval)."""
+        if not isinstance(self.evolution.domain, Interval):
+            return self
+        points, weights = _following(self, jnp.asarray(t, y.dtype), y, args)
+        return eqx.tree_at(lambda m: (m.points, m.weights), self, (points, weights))
+
+
+@eqx.filter_jit
+def _following(motion: Moving, t, y, args):
+    """Points whose density is a constant plus the slope of the field, with weights."""
+    (low,), (high,) = motion.evolution.domain.bounds
+    num = len(motion.points)
+    cells = jnp.linspace(low, high, 4 * num + 1).astype(y.dtype)
+    u = motion.field(t, y, args)
+    values = jax.vmap(u)(cells[:, None]).reshape(len(cells), -1)
+    width = (high - low) / (4 * num)
+    slope = jnp.linalg.norm(jnp.diff(values, axis=0), axis=1) / width
+    # A moving average, so that neighbouring points have like weights.
+    slope = jnp.convolve(slope, jnp.ones(33, y.dtype) / 33, mode="same")
+    even = jnp.ones_like(slope) / (high - low)
+    steep = slope / jnp.maximum(jnp.sum(slope) * width, jnp.finfo(y.dtype).tiny)
+    density = (1 - CLUSTERED) * even + CLUSTERED * steep
+    mass = jnp.concatenate([jnp.zeros(1, y.dtype), jnp.cumsum(density) * width])
+    level = (jnp.arange(num, dtype=y.dtype) + 0.5) / num * mass[-1]
+    points = jnp.interp(level, mass, cells)
+    here = jnp.interp(points, (cells[1:] + cells[:-1]) / 2, density)
+    return points[:, None], mass[-1] / (num * here)
+
+
+def fitted(
+    evolution: Evolution, unknown: PyTree, t0: float, args: Any, key: Any, limit: Any
+) -> PyTree:
+    """The unknown with all parameters fitted to the initial values."""
+
+    def miss(u, x, args):
+        return u(x) - evolution.initial_value(x, args)
+
+    now = at_time(unknown, jnp.asarray(t0), args) if has_moments(unknown) else unknown
+    problem = Problem(
+        Condition(miss, evolution.domain.interior, name="initial values"),
+        out=evolution.out,
+    )
+    found = solve(
+        problem,
+        now,
+        key=key,
+        stages=(AllParameters(),),
+        args=args,
+        max_steps=2000,
+        time_limit=limit,
+    )
+    return found.field
+
+
+def moving(
+    evolution: Evolution,
+    unknown: PyTree,
+    t0: float,
+    t1: float,
+    args: Any,
+    key: Any,
+    num: int | None = None,
+) -> Moving:
+    """The motion of all parameters of a field that fits the initial values."""
+    params, rest = partition(unknown)
+    flat, _ = jfu.ravel_pytree(params)
+    kind = flat.dtype
+    num = 3 * flat.size // (evolution.out or 1) if num is None else num
+    points, weights = rule(evolution, num)
+    held_out, _ = evolution.domain.interior.sample(256, key)
+    conditions = left_over(evolution, unknown)
+    walls = tuple(
+        jnp.asarray(c.region.quadrature(max(1, num // 8))[0], kind) for c in conditions
+    )
+    speed = RETURN / (t1 - t0)
+    cast = lambda a: jnp.asarray(np.asarray(a), kind)
+    found = Moving(
+        evolution,
+        rest,
+        params,
+        cast(points),
+        cast(weights),
+        cast(held_out),
+        walls,
+        conditions,
+        cast(speed),
+        cast(DAMPING),
+        has_moments(unknown),
+    )
+    return found.renewed(t0, flat, args)

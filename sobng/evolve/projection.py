@@ -1,0 +1,268 @@
+"""From an evolution and a field to its projection on frozen features."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.flatten_util as jfu
+import jax.numpy as jnp
+import numpy as np
+import scipy.linalg
+from jaxtyping import Array, Float, PyTree
+
+from sobng.evolve.galerkin import Galerkin, Table, wall_rows, Walls
+from sobng.evolve.rates import diagonalised, Rates
+from sobng.evolve.taylor import (
+    derivatives,
+    needed_orders,
+    Orders,
+    sensitivities,
+    Taylor,
+)
+from sobng.evolve.walls import (
+    has_moments,
+    left_over,
+    Nothing,
+)
+from sobng.fields.constrained import Constrained
+from sobng.fields.partition import combine, linear_leaves, partition
+from sobng.linalg.spectrum import matmul
+from sobng.problem import Evolution
+from sobng.system import chunked
+
+
+CUT = 0.77
+"""Directions are kept whose size is above this power of the rounding unit, relatively.
+
+Smaller ones would be orthogonal to rounding of their own: their derivatives are noise."""
+
+FIRM = 1e3
+"""How much heavier boundary rows are than the equation's."""
+
+RETURN = 100.0
+"""How often boundary rows forget their error by a factor of e, during a run."""
+
+
+def lift_of(unknown: PyTree, points: Float[Array, "n dim"]) -> Any:
+    """The unknown without its features: a function of a point, or `None` for zero."""
+    lift = unknown
+    if isinstance(unknown, Constrained) and not bool(_anything(unknown.field, points)):
+        if unknown.lift is None:
+            return None
+        nothing = Nothing(unknown.dim, unknown.out)
+        lift = eqx.tree_at(lambda u: u.field, unknown, nothing)
+    if has_moments(unknown):
+        return lift
+    return lift if bool(_anything(unknown, points)) else None
+
+
+@eqx.filter_jit
+def _anything(field: Any, points: Float[Array, "n dim"]) -> Array:
+    return jnp.any(jax.vmap(field)(points))
+
+
+class Setting(eqx.Module):
+    """What all projections of one evolution share, whatever their features are."""
+
+    evolution: Evolution
+    orders: Orders = eqx.field(static=True)
+    t0: float = eqx.field(static=True)
+    t1: float = eqx.field(static=True)
+    args: Any
+
+
+def setting(
+    evolution: Evolution, unknown: PyTree, t0: float, t1: float, args: Any, key: Any
+) -> Setting | None:
+    """Looks at the right-hand side; `None` if it is no differential operator of an order
+    that is looked for.
+
+    **Arguments:**
+
+    - `unknown`: a field of any size that obeys the boundary conditions.
+    """
+    params, rest = partition(unknown)
+    flat, unravel = jfu.ravel_pytree(params)
+    trials = [
+        combine(unravel(flat + jax.random.normal(k, flat.shape, flat.dtype)), rest)
+        for k in jax.random.split(key)
+    ]
+    start = jnp.asarray(t0, flat.dtype)
+    points, _ = evolution.domain.interior.sample(8, key)
+    rhs = lambda u, x: evolution.rhs(u, start, x, args)
+    orders = needed_orders(rhs, trials, jnp.asarray(points, flat.dtype))
+    return None if orders is None else Setting(evolution, orders, t0, t1, args)
+
+
+@eqx.filter_jit
+def _features(unknown: PyTree, points, orders: Orders):
+    """Derivatives of all features at points: `[orders, n, *out, params]`."""
+    leaves, rest = eqx.partition(unknown, linear_leaves(unknown))
+    flat, unravel = jfu.ravel_pytree(leaves)
+
+    def at(x):
+        slopes = lambda c: derivatives(combine(unravel(c), rest), orders)(x)
+        return jax.jacrev(slopes)(flat)
+
+    return jnp.moveaxis(chunked(at, 256, points), 1, 0)
+
+
+@eqx.filter_jit
+def _wall_matrix(unknown: PyTree, conditions, points, t, args):
+    leaves, rest = eqx.partition(unknown, linear_leaves(unknown))
+    flat, unravel = jfu.ravel_pytree(leaves)
+    make = lambda c: combine(unravel(c), rest)
+    rows = lambda c: wall_rows(conditions, points, make(c), t, args)
+    return jax.jacfwd(rows)(flat)
+
+
+def galerkin(
+    made: Setting,
+    unknown: PyTree,
+    points: Float[np.ndarray, "n dim"],
+    weights: Float[np.ndarray, " n"],
+    held_out: Float[np.ndarray, "m dim"],
+    key: jax.Array,
+) -> Galerkin:
+    """The projected evolution on the features of a field.
+
+    The linear algebra of the set-up runs on the host, once.
+    """
+    evolution, orders, out = made.evolution, made.orders, made.evolution.out
+    leaves, rest = eqx.partition(unknown, linear_leaves(unknown))
+    blank = combine(jax.tree.map(jnp.zeros_like, leaves), rest)
+    dtype = jnp.result_type(*jax.tree.leaves(leaves))
+    inside, seen_at = (jnp.asarray(p, dtype) for p in (points, held_out))
+    start = jnp.asarray(made.t0, dtype)
+    features = np.asarray(_features(blank, inside, orders))
+    seen = np.asarray(_features(blank, seen_at, orders))
+    scale = np.sqrt(np.repeat(np.asarray(weights, dtype), out or 1))
+    stack = features[0].reshape(len(scale), -1) * scale[:, None]
+    conditions = left_over(evolution, unknown)
+    wall_points = tuple(_wall_points(c, len(points), dtype) for c in conditions)
+    firm, matrix = np.zeros((0,), dtype), None
+    if conditions:
+        rows = _wall_matrix(blank, conditions, wall_points, start, made.args)
+        matrix = np.asarray(rows)
+        ratio = np.linalg.norm(stack) / np.linalg.norm(matrix)
+        firm = np.full((len(matrix),), FIRM * ratio, dtype)
+        stack = np.concatenate([stack, firm[:, None] * matrix])
+    frame, coefficients = _orthonormal(stack)
+    project = frame.T * np.concatenate([scale, firm])
+    lift = lift_of(blank, inside[:64])
+    table, watch = (
+        Table(p, jnp.asarray(f.reshape(-1, f.shape[-1]) @ coefficients), orders, out)
+        for p, f in ((inside, features), (seen_at, seen))
+    )
+    walls = None
+    if matrix is not None:
+        speed = jnp.asarray(RETURN / (made.t1 - made.t0), dtype)
+        change = jnp.asarray(matrix @ coefficients)
+        walls = Walls(change, wall_points, conditions, speed, out)
+    zeros = jnp.zeros((coefficients.shape[1],), dtype)
+    found = Galerkin(
+        evolution=evolution,
+        unknown=blank,
+        lift=lift,
+        table=table,
+        held_out=watch,
+        project=jnp.asarray(project),
+        walls=walls,
+        coefficients=jnp.asarray(coefficients),
+        rates=Rates(zeros, zeros[:0], zeros[:0]),
+        linear=False,
+        moving=has_moments(unknown),
+    )
+    return _diagonalised(found, made, key)
+
+
+def _wall_points(condition: Any, num: int, dtype: Any) -> Float[Array, "n dim"]:
+    dim = condition.region.dim
+    count = max(1, round(4 * num ** ((dim - 1) / dim)))
+    return jnp.asarray(condition.region.quadrature(count)[0], dtype)
+
+
+def _orthonormal(stack: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """An orthonormal basis of the columns that are not noise, and its coefficients."""
+    found: Any = scipy.linalg.qr(stack, mode="economic", pivoting=True)
+    frame, triangle, order = found
+    sizes = np.abs(np.diag(triangle))
+    rank = int(np.sum(sizes > np.finfo(stack.dtype).eps ** CUT * sizes[0]))
+    inverse = scipy.linalg.solve_triangular(
+        triangle[:rank, :rank], np.eye(rank, dtype=stack.dtype)
+    )
+    coefficients = np.zeros((stack.shape[1], rank), stack.dtype)
+    coefficients[order[:rank]] = inverse
+    return frame[:, :rank], coefficients
+
+
+@eqx.filter_jit
+def _slopes(found: Galerkin, t, y, args):
+    """The right-hand side's derivatives in those of the field: `[n, out, orders, out]`."""
+    table, lift = found.table, found.lift_at(args)
+
+    def at(x, partials):
+        plus: Any = None if lift is None else lift(t)
+        add = lambda v: v if plus is None else lambda x: v(x) + plus(x)
+        rhs = lambda v, x: found.evolution.rhs(add(v), t, x, args)
+        return sensitivities(rhs, Taylor(x, partials, table.orders))
+
+    return jax.vmap(at)(table.points, table.partials(y))
+
+
+def _diagonalised(found: Galerkin, made: Setting, key: jax.Array) -> Galerkin:
+    """The same in coordinates that make the linear part diagonal."""
+    table, args = found.table, made.args
+    size = table.entries.shape[1]
+    kind = table.entries.dtype
+    times = [jnp.asarray(t, kind) for t in (made.t0, made.t1)]
+    y0, _ = found.start(times[0], args)
+    noise = jnp.linalg.norm(y0) * jax.random.normal(key, y0.shape, kind) / size**0.5
+    slopes = [
+        np.asarray(_slopes(found, t, y, args))
+        for t, y in ((times[0], y0), (times[1], y0), (times[0], y0 + noise))
+    ]
+    now = slopes[0]
+    reach = 1e3 * np.finfo(now.dtype).eps * np.max(np.abs(now))
+    linear = all(np.max(np.abs(s - now)) <= reach for s in slopes[1:])
+    if not linear:
+        # What the points agree on: a linear part that stays one.
+        now = np.broadcast_to(np.mean(now, axis=0, keepdims=True), now.shape)
+    out = 1 if table.out is None else table.out
+    n, num = len(table.points), len(table.orders)
+    now = now.reshape(n, out, num, out)
+    block = np.asarray(table.entries).reshape(num, n, out, size)
+    rows = np.zeros((n, out, size), now.dtype)
+    for k in range(num):
+        for p in range(out):
+            rows += now[:, :, k, p, None] * block[k, :, None, p]
+    rows = rows.reshape(n * out, size)
+    if found.walls is not None:
+        back = found.walls.speed * found.walls.matrix
+        rows = np.concatenate([rows, -np.asarray(back)])
+    whole = np.asarray(found.project) @ rows
+    rates, basis = diagonalised(whole.astype(np.float64))
+    inverse = jnp.asarray(np.linalg.inv(basis), kind)
+    rates = jax.tree.map(lambda r: r.astype(kind), rates)
+    turn = lambda m: jnp.asarray(np.asarray(m) @ basis, kind)
+    found = eqx.tree_at(
+        lambda g: (
+            g.table.entries,
+            g.held_out.entries,
+            g.coefficients,
+            g.project,
+            g.rates,
+        ),
+        found,
+        (
+            turn(table.entries),
+            turn(found.held_out.entries),
+            turn(found.coefficients),
+            matmul(inverse, found.project),
+            rates,
+        ),
+    )
+    if found.walls is not None:
+        matrix = turn(found.walls.matrix)
+        found = eqx.tree_at(lambda g: g.walls.matrix, found, matrix)
+    return eqx.tree_at(lambda g: g.linear, found, linear)

@@ -1,0 +1,190 @@
+"""What the user gets of an evolution: a function of time and space."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PyTree
+
+from sobng.evolve.path import Path
+from sobng.plotting.strip import plot_strip
+from sobng.results import RESULTS
+from sobng.solution import Facts, Solution
+
+
+class Evolved(eqx.Module):
+    """An evolution that was solved: a function of `(t, x)`, with what is known about it.
+
+    - `result`: why the run ended; `message` says it in words.
+    - `ts`: the saved times, by default seventeen from the first to the last.
+    - `errors`: at each of them an estimate of the relative L2 error, `nan` where there
+      is none.
+    - `error`: the estimate at the last time, or `None`, and then `error_reason` says why.
+    - `stats`: steps, seconds, sizes, and which fields were tried.
+    - `history`: one number for each step: `time`, `defect` (what the field could not
+      follow of the right-hand side, relatively, on held-out points) and `speed` (the root
+      mean square of the right-hand side).
+    - `field`: the field at the last time.
+    """
+
+    motion: Any
+    path: Path
+    args: PyTree
+    field: PyTree
+    result: RESULTS
+    ts: Float[np.ndarray, " times"]
+    ys: PyTree
+    errors: Float[np.ndarray, " times"]
+    error: float | None
+    error_reason: str
+    stats: Facts
+    history: Facts
+    event_mask: PyTree
+    evolution: Any
+
+    def __init__(
+        self,
+        motion: Any,
+        path: Path,
+        args: PyTree,
+        *,
+        result: Any,
+        ts: np.ndarray,
+        errors: np.ndarray,
+        error: float | None,
+        error_reason: str,
+        stats: Mapping[str, Any],
+        history: Mapping[str, Any],
+        evolution: Any,
+        ys: PyTree = None,
+        event_mask: PyTree = None,
+    ):
+        """**Arguments:** as the attributes of the same names; `motion` is how the field
+        was moved, and `path` the state at all times.
+        """
+        self.motion = motion
+        self.path = path
+        self.args = args
+        self.result = result
+        self.ts = ts
+        self.ys = ys
+        self.errors = errors
+        self.error = error
+        self.error_reason = error_reason
+        self.stats = Facts(stats)
+        self.history = Facts({k: np.asarray(v) for k, v in history.items()})
+        self.event_mask = event_mask
+        self.evolution = evolution
+        self.field = self.at(self.t1)
+
+    @property
+    def t0(self) -> float:
+        """The first time."""
+        return float(self.path.ts[0])
+
+    @property
+    def t1(self) -> float:
+        """The last time that was reached."""
+        return float(self.path.ts[-1])
+
+    @property
+    def domain(self) -> Any:
+        """Where in space."""
+        return self.evolution.domain
+
+    @property
+    def message(self) -> str:
+        """Why the run ended, in words."""
+        return str(RESULTS[self.result])  # pyright: ignore (an enumeration of Equinox)
+
+    def at(self, t: Any) -> PyTree:
+        """The field at one time, a function of one point of space.
+
+        **Raises:** `ValueError` for a time that was not reached.
+        """
+        time = float(t)
+        slack = 1e-9 * max(1.0, abs(self.t1))
+        if not self.t0 - slack <= time <= self.t1 + slack:
+            raise ValueError(
+                f"The solution is known from t={self.t0:g} to t={self.t1:g}. Got t={time:g}."
+            )
+        return self.motion.field(jnp.asarray(time), self.path(time), self.args)
+
+    def __call__(self, t: Any, x: Any) -> Array:
+        """The values at times and points.
+
+        **Arguments:**
+
+        - `t`: one time, or times of any shape.
+        - `x`: points of space, of shape `(..., dim)`.
+
+        **Returns:** shape `(*t.shape, ...)`, with the components last for a system.
+
+        **Raises:** `ValueError` for points of another dimension, or a time that was not
+        reached.
+        """
+        times = np.asarray(t, float)
+        x = jnp.asarray(x, self.path.start.dtype)
+        dim = self.domain.dim
+        if x.ndim == 0 or x.shape[-1] != dim:
+            raise ValueError(
+                f"Points of space have shape (..., {dim}). Got shape {x.shape}. Time is "
+                "the first argument."
+            )
+        values = [_values(self.at(time), x) for time in times.ravel()]
+        return jnp.stack(values).reshape(*times.shape, *values[0].shape)
+
+    def snapshot(self, t: Any = None) -> Solution:
+        """A [`sobng.Solution`][] in space at one time, the last by default; it can be
+        saved, plotted and exported."""
+        last = t is None
+        error = self.error if last else self._error_at(float(t))
+        return Solution(
+            self.field if last else self.at(t),
+            result=self.result,
+            stats=self.stats,
+            history=self.history,
+            error=error,
+            error_reason=self.error_reason,
+            domain=self.domain,
+        )
+
+    def _error_at(self, t: float) -> float | None:
+        found = float(np.interp(t, self.ts, self.errors))
+        return found if np.isfinite(found) else None
+
+    def save(self, path: str | os.PathLike, t: Any = None) -> None:
+        """Writes the snapshot at one time, the last by default; see
+        [`sobng.Solution.save`][]."""
+        self.snapshot(t).save(path)
+
+    def plot(self, *, num: int = 5, path: Any = None):
+        """A strip of snapshots.
+
+        **Arguments:**
+
+        - `num`: how many times.
+        - `path`: a file to write it to, for instance a PNG.
+
+        **Returns:** a Matplotlib figure.
+        """
+        times = np.linspace(self.t0, self.t1, num)
+        return plot_strip([(t, self.at(t)) for t in times], self.domain, path=path)
+
+    def __repr__(self) -> str:
+        size = "not estimated" if self.error is None else f"{self.error:.1e}"
+        return (
+            f"Evolved(t={self.t0:g} to {self.t1:g}, error={size}, "
+            f"steps={self.stats.get('num_steps')}, "
+            f"result={self.message.partition('. ')[0]!r})"
+        )
+
+
+@eqx.filter_jit
+def _values(field: PyTree, x: Array) -> Array:
+    found = jax.vmap(field)(x.reshape(-1, x.shape[-1]))
+    return found.reshape(*x.shape[:-1], *found.shape[1:])

@@ -1,0 +1,139 @@
+"""The second driver, as a user meets it."""
+
+import diffrax as dfx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+import sobng as sn
+
+
+ROD = sn.Interval(0.0, 1.0)
+X = jnp.linspace(0.0, 1.0, 41)[:, None]
+
+
+def heat(u, t, x, args):
+    return sn.laplacian(u)(x) / 4
+
+
+def exact(t, x):
+    return jnp.exp(-(jnp.pi**2) * t / 4) * jnp.sin(jnp.pi * x[..., 0])
+
+
+HEAT = sn.Evolution(
+    heat,
+    lambda x: jnp.sin(jnp.pi * x[0]),
+    ROD,
+    boundary=[sn.Dirichlet(ROD.boundary, 0.0, name="walls")],
+)
+
+
+@pytest.fixture(scope="module")
+def solution():
+    return sn.evolve(HEAT, t0=0.0, t1=1.0, key=jr.key(0))
+
+
+def test_heat_is_solved_to_rounding_and_its_error_is_known(solution):
+    for t in (0.3, 1.0):
+        error = jnp.linalg.norm(solution(t, X) - exact(t, X)) / jnp.linalg.norm(
+            exact(t, X)
+        )
+        assert error < 1e-11
+    assert solution.error < 1e-11
+    assert len(solution.ts) == len(solution.errors) == 17
+
+
+def test_a_solution_is_a_function_of_time_and_space(solution):
+    times = jnp.asarray([[0.0, 0.25], [0.5, 1.0]])
+    assert solution(times, X[:5]).shape == (2, 2, 5)
+    assert solution.at(0.5)(jnp.asarray([0.0])) == 0
+    assert solution.snapshot(0.5)(X).shape == (41,)
+    with pytest.raises(ValueError, match="known from t=0 to t=1. Got t=2"):
+        solution.at(2.0)
+    with pytest.raises(ValueError, match="Got shape"):
+        solution(0.5, jnp.zeros((3, 2)))
+
+
+def test_the_history_tells_of_every_step(solution):
+    history = solution.history
+    assert history["time"][0] == 0 and history["time"][-1] == 1
+    assert len(history["defect"]) == solution.stats["num_steps"] + 1
+    assert solution.stats["motion"] == "frozen features"
+    assert "tolerance" in solution.message
+
+
+def test_the_exact_solution_has_no_residual_in_space_time():
+    problem = HEAT.space_time(0.0, 1.0)
+    u = lambda p: exact(p[0], p[1:])
+    for condition in problem.conditions:
+        points, _ = condition.region.sample(16, jr.key(0))
+        at = lambda p, c=condition: c.residual(u, p, None)
+        assert jnp.max(jnp.abs(jax.vmap(at)(jnp.asarray(points)))) < 1e-12
+
+
+def test_a_second_order_equation_becomes_a_system_with_its_walls():
+    wave = sn.second_order(
+        lambda u, t, x, args: 4 * sn.laplacian(u)(x),
+        lambda x: jnp.sin(jnp.pi * x[0]),
+        lambda x: 0.0 * x[0],
+        ROD,
+        boundary=[sn.Dirichlet(ROD.boundary, lambda t, x: t**2 + 0.0 * x[0])],
+    )
+    assert wave.out == 2
+    (wall,) = wave.space_time(0.0, 1.0).conditions[2:]
+    point = jnp.asarray([0.5, 1.0])
+    u = lambda p: jnp.stack([p[0] ** 2, 2 * p[0]])
+    assert jnp.allclose(wall.residual(u, point, None), 0.0)
+    v = lambda x: jnp.stack([jnp.sin(x[0]), jnp.cos(x[0])])
+    rate = wave.rhs(v, 0.0, jnp.asarray([0.3]), None)
+    assert jnp.allclose(rate, jnp.asarray([jnp.cos(0.3), -4 * jnp.sin(0.3)]))
+
+
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        ({"t1": 0.0}, "t0 to a later t1. Got t0=0.0, t1=0.0"),
+        ({"key": 0}, "JAX random key"),
+        ({"tolerance": 1e-20}, "cannot be reached"),
+        ({"saveat": dfx.SaveAt(ts=[0.5, 2.0])}, "outside of the run"),
+    ],
+)
+def test_what_evolve_cannot_use_is_refused(change, says):
+    options = {"t0": 0.0, "t1": 1.0, "key": jr.key(0)} | change
+    with pytest.raises(ValueError, match=says):
+        sn.evolve(HEAT, **options)
+
+
+def test_statements_that_contradict_themselves_are_refused():
+    def evolve(rhs=heat, initial=lambda x: x[0], boundary=()):
+        evolution = sn.Evolution(rhs, initial, ROD, boundary=boundary)
+        return sn.evolve(evolution, t0=0.0, t1=1.0, key=jr.key(0))
+
+    with pytest.raises(ValueError, match="contradict condition 'walls'"):
+        evolve(boundary=[sn.Dirichlet(ROD.boundary, 0.0, name="walls")])
+    with pytest.raises(ValueError, match="do not repeat"):
+        evolve(boundary=[sn.Periodic(ROD, 0)])
+    with pytest.raises(ValueError, match=r"`rhs` returns shape \(1,\)"):
+        evolve(rhs=lambda u, t, x, args: sn.gradient(u)(x))
+    with pytest.raises(ValueError, match="not finite"):
+        evolve(initial=lambda x: x[0] / 0.0)
+    with pytest.raises(ValueError, match="boundary of its own domain"):
+        evolve(boundary=[sn.Dirichlet(sn.Interval(0.0, 2.0).boundary, 0.0)])
+    with pytest.raises(ValueError, match="initial values have shape"):
+        evolve(initial=lambda x: jnp.zeros((2, 2)))
+    with pytest.raises(ValueError, match="needs an `Evolution`"):
+        sn.evolve(HEAT.space_time(0.0, 1.0), key=jr.key(0))
+
+
+def test_a_stored_fourier_series_is_what_it_was_made_of():
+    x = 2 * np.pi * np.arange(16) / 16 - 1.0
+    spectrum = np.fft.fft(np.exp(np.sin(x + 1.0))) / 16
+    series = sn.FourierSeries(spectrum[None], [2.0], (-1.0,), (2 * np.pi - 1.0,))
+    point = jnp.asarray([0.3])
+    # Sixteen waves of an entire function.
+    assert abs(series(2.0, point) - jnp.exp(jnp.sin(1.3))) < 1e-6
+    assert jnp.isnan(series(1.0, point))
+    with pytest.raises(ValueError, match="needs coefficients"):
+        sn.FourierSeries(spectrum, [2.0], (0.0,), (1.0,))
