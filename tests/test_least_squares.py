@@ -48,6 +48,17 @@ def test_a_triangular_solve_by_halves_is_that_of_scipy(getkey, lower):
     assert np.allclose(solve_triangular(triangle, rhs, lower=lower), wanted)
 
 
+def test_few_rows_of_a_factor_give_the_step_of_their_pseudo_inverse(getkey):
+    # Nurbekyan, Lei, Yang keep the largest rows of R: -(R^T R)^+ g with fewer rows than
+    # parameters. The rest of the gradient has no curvature, and is kept apart.
+    rows, gradient = jr.normal(getkey(), (4, 9)), jr.normal(getkey(), (9,))
+    model = quadratic_spectrum(rows, gradient)
+    damping = 1e-9
+    step = model.step(damping) + model.remainder / damping
+    wanted = -jnp.linalg.pinv(rows.T @ rows) @ gradient
+    assert np.allclose(step, wanted, rtol=1e-6, atol=1e-7)
+
+
 def test_the_predicted_decrease_is_that_of_the_model(getkey):
     jacobian, residual = jr.normal(getkey(), (20, 6)), jr.normal(getkey(), (20,))
     model = least_squares_spectrum(jacobian, residual)
