@@ -16,7 +16,7 @@ PIP_INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format docs notebooks bench gpu clean
+.PHONY: help run test lint format docs notebooks bench tables gpu clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*##/make \1\t/p' $(MAKEFILE_LIST)
@@ -43,7 +43,10 @@ docs: $(VENV)/.docs  ## build the documentation into out/site, strictly
 notebooks: $(VENV)/.notebooks  ## execute the notebooks in place
 	@$(BIN)/jupyter-execute --inplace $(ARGS) notebooks/*.ipynb
 
-bench: $(VENV)/.dev  ## the tables of docs/benchmarks.md, about an hour
+bench: $(VENV)/.dev  ## race sobng and its peers for docs/benchmarks.md, some hours
+	@$(BIN)/python tests/benchmarks/bench.py $(ARGS)
+
+tables: $(VENV)/.dev  ## the tables of sobng alone in docs/benchmarks.md, about an hour
 	@$(BIN)/python tests/benchmarks/table.py $(ARGS)
 
 gpu: $(VENV)/.gpu  ## the table of docs/benchmarks.md on the accelerator found here

@@ -1,4 +1,4 @@
-"""Measures the problems over seeds, one process a run, and writes docs/benchmarks.md.
+"""Measures sobng's own problems over seeds, for the tables of docs/benchmarks.md.
 
     python tests/benchmarks/table.py [--marks default gpu ...] [--seeds 0 1 2 3 4]
 
@@ -13,9 +13,10 @@ import statistics
 import subprocess
 import sys
 
+import report
+
 
 ROOT = pathlib.Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "benchmarks.md"
 LINES = ROOT / "out" / "bench.jsonl"
 
 # label, file, options, seconds
@@ -139,15 +140,6 @@ def table(lines):
     return "\n".join([f"Device: {', '.join(devices)}.", "", *rows])
 
 
-def write(mark, lines):
-    """Replaces what stands between the marks of the page."""
-    page = PAGE.read_text()
-    begin, end = f"<!-- {mark}:begin -->", f"<!-- {mark}:end -->"
-    head, rest = page.split(begin)
-    _, tail = rest.split(end)
-    PAGE.write_text(f"{head}{begin}\n\n{table(lines)}\n\n{end}{tail}")
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--marks", nargs="+", default=["default", "alone", "energies"])
@@ -169,7 +161,9 @@ def main():
                     with LINES.open("a") as file:
                         file.write(json.dumps(lines[-1]) + "\n")
                     print(lines[-1]["label"], seed, lines[-1].get("rel_l2"), flush=True)
-        write(mark, [line for line in lines if line["mark"] == mark])
+        own = [line for line in lines if line["mark"] == mark]
+        if own:
+            report.replace(mark, table(own))
 
 
 if __name__ == "__main__":
