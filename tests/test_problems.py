@@ -174,8 +174,10 @@ def test_a_stored_reference_begins_with_the_initial_values(name, getkey):
     points = points_of(case.problem.domain.interior, 16, getkey())
     found = jax.vmap(lambda x: case.reference(0.0, x))(points)
     wanted = jax.vmap(lambda x: case.problem.initial_value(x, None))(points)
-    # Two of them have kinks at the ends of their period.
-    reach = {"allen_cahn_1d": 1e-3, "schroedinger_1d": 1e-6}.get(name, 1e-12)
+    # Two of them have kinks at the ends of their period; one is stored with 32 waves, of
+    # which the first that is missing has an amplitude of 1e-12.
+    rough = {"allen_cahn_1d": 1e-3, "schroedinger_1d": 1e-6, "heat_2d": 1e-11}
+    reach = rough.get(name, 1e-12)
     assert jnp.max(jnp.abs(found - wanted)) < reach
     with np.load(FOLDER / "references" / f"{name}.npz") as data:
         assert data["agreement"][-1] < 2e-6

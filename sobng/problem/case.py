@@ -31,7 +31,7 @@ class Case(eqx.Module):
     name: str = eqx.field(static=True)
     problem: Any
     field: Callable | None = eqx.field(static=True)
-    reference: Callable | None = eqx.field(static=True)
+    reference: Callable | None
     observe: Any = eqx.field(static=True)
     solver: Any
     options: dict[str, Any]
