@@ -1,19 +1,14 @@
 """Damped quadratic models, diagonalised once and then solved for any damping."""
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from sobng.linalg.triangular import solve_triangular
+from sobng.precision import matmul
 
 
 Damping = float | Float[Array, ""]
-
-
-def matmul(a, b):
-    """A product at full precision, also where the hardware would round its inputs."""
-    return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
 
 
 class Spectrum(eqx.Module):

@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from sobng.precision import matmul
+
 
 SMALL = 128
 """Rows that are left to LAPACK."""
@@ -21,6 +23,6 @@ def solve_triangular(
     if not lower:
         first, last = last, first
     head = solve_triangular(triangle[first, first], rhs[first], lower=lower)
-    known = jnp.matmul(triangle[last, first], head, precision=jax.lax.Precision.HIGHEST)
+    known = matmul(triangle[last, first], head)
     tail = solve_triangular(triangle[last, last], rhs[last] - known, lower=lower)
     return jnp.concatenate([head, tail] if lower else [tail, head])

@@ -10,10 +10,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from sobng.geometry.box import AbstractBox
-from sobng.linalg.spectrum import matmul
 from sobng.metrics.fisher_rao import check_density
 from sobng.metrics.gram import Pullback
 from sobng.metrics.metric import AbstractMetric, fields, interior
+from sobng.precision import matmul
 
 
 MODES = {2: 20, 3: 9}
