@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from sobng.fields.partition import combine
 from sobng.metrics.gram import measured
-from sobng.metrics.metric import fields
+from sobng.metrics.metric import Values
 from sobng.system import System
 from sobng.typing import Points
 
@@ -66,7 +66,7 @@ def _motion(params, rest, points, entry) -> Float[Array, "n entries"]:
 
     def values(flat, x):
         unknown = measured(combine(unravel(flat), rest), entry)
-        return jnp.concatenate([jnp.ravel(u(x)) for u in fields(unknown)])
+        return Values()(unknown, x, None)
 
     def motion(x):
         return jax.jvp(lambda f: values(f, x), (flat,), (direction,))[1]

@@ -13,7 +13,7 @@ import numpy as np
 from sobng.calculus import partial
 from sobng.collocation import default_sampler
 from sobng.metrics.gram import Pullback, Total
-from sobng.metrics.metric import AbstractMetric, fields, interior
+from sobng.metrics.metric import AbstractMetric, fields, interior, Values
 from sobng.metrics.regularity import check_smooth
 from sobng.norms import SobolevNorm
 from sobng.norms.modes import NormOnPoints
@@ -139,7 +139,7 @@ class SobolevMetric(AbstractMetric):
             region = system.problem.domain.interior
             return Pullback(
                 system,
-                _Jet((((), 1.0),), None),
+                Values(),
                 points,
                 weights,
                 transform=_Measured(self.norm.on(region, points, weights)),
