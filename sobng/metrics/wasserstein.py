@@ -10,9 +10,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from sobng.geometry.box import AbstractBox
-from sobng.metrics.fisher_rao import check_density
 from sobng.metrics.gram import Pullback
 from sobng.metrics.metric import AbstractMetric, interior, Values
+from sobng.metrics.regularity import check_density
 from sobng.precision import matmul
 
 
