@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import scipy.linalg
 
+from sobng.linalg.blocked import gram, solve_triangular
 from sobng.linalg.spectrum import least_squares_spectrum, quadratic_spectrum
-from sobng.linalg.triangular import solve_triangular
 from sobng.search.radius import damping_of
 
 
@@ -46,6 +46,11 @@ def test_a_triangular_solve_by_halves_is_that_of_scipy(getkey, lower):
     rhs = jr.normal(getkey(), (301, 5))
     wanted = scipy.linalg.solve_triangular(triangle, rhs, lower=lower)
     assert np.allclose(solve_triangular(triangle, rhs, lower=lower), wanted)
+
+
+def test_a_gram_matrix_by_halves_is_the_product(getkey):
+    factor = jr.normal(getkey(), (7, 601))
+    assert np.allclose(gram(factor), factor.T @ factor, rtol=1e-12, atol=1e-12)
 
 
 def test_few_rows_of_a_factor_give_the_step_of_their_pseudo_inverse(getkey):

@@ -20,7 +20,7 @@ from sobng.evolve.walls import (
     residual_in_time,
 )
 from sobng.fields.partition import combine, linear_leaves
-from sobng.linalg.spectrum import matmul
+from sobng.precision import matmul
 from sobng.problem import Evolution
 
 

@@ -26,7 +26,7 @@ from sobng.evolve.walls import (
 )
 from sobng.fields.constrained import Constrained
 from sobng.fields.partition import combine, linear_leaves, partition
-from sobng.linalg.spectrum import matmul
+from sobng.precision import matmul
 from sobng.problem import Evolution
 from sobng.system import chunked
 

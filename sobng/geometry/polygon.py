@@ -63,7 +63,7 @@ class Polygon(AbstractDomain):
         outside, or if the number of names is wrong.
         """
         self.rings = tuple(
-            tuple(as_point(vertex, "Polygon", "vertices") for vertex in ring)  # type: ignore
+            tuple(as_point(vertex, "Polygon", "vertices") for vertex in ring)
             for ring in (vertices, *holes)
         )
         check_rings(self.rings)

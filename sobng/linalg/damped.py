@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from sobng.linalg.spectrum import Damping, matmul
+from sobng.linalg.spectrum import Damping
+from sobng.precision import matmul
 
 
 def damped_solution(

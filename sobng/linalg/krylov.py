@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import jax.random as jr
 
 from sobng.linalg.factorisation import AbstractFactorisation
-from sobng.linalg.spectrum import matmul, Spectrum
+from sobng.linalg.spectrum import Spectrum
+from sobng.precision import matmul
 
 
 PROBES = 8

@@ -5,7 +5,7 @@ import math
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from sobng.linalg.spectrum import matmul
+from sobng.precision import matmul
 
 
 def default_cut(dtype) -> float:

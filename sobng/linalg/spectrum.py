@@ -1,19 +1,14 @@
 """Damped quadratic models, diagonalised once and then solved for any damping."""
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from sobng.linalg.triangular import solve_triangular
+from sobng.linalg.blocked import gram, solve_triangular
+from sobng.precision import matmul
 
 
 Damping = float | Float[Array, ""]
-
-
-def matmul(a, b):
-    """A product at full precision, also where the hardware would round its inputs."""
-    return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
 
 
 class Spectrum(eqx.Module):
@@ -83,8 +78,7 @@ def _whitener(factor, relative):
     if relative >= TAME:
         # Its condition number is at most params / relative, so that nothing is lost by
         # products, which cost a third of an orthogonal reduction or less.
-        gram = matmul(factor.T, factor) + eps * eye
-        return jnp.linalg.cholesky(gram, upper=True)
+        return jnp.linalg.cholesky(gram(factor) + eps * eye, upper=True)
     return jnp.linalg.qr(jnp.concatenate([factor, jnp.sqrt(eps) * eye]), mode="r")
 
 

@@ -6,7 +6,7 @@ import jax.core
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from sobng.linalg.triangular import solve_triangular
+from sobng.linalg.blocked import solve_triangular
 
 
 NUGGETS = {8: 1e-8, 4: 1e-2}

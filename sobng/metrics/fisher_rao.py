@@ -1,13 +1,11 @@
 """The Fisher-Rao metric of densities."""
 
 import equinox as eqx
-import jax
-import jax.core
 import jax.numpy as jnp
 
-from sobng.metrics.gram import measured, Pullback
+from sobng.metrics.gram import Pullback
 from sobng.metrics.metric import AbstractMetric, fields, interior
-from sobng.system import System
+from sobng.metrics.regularity import check_density
 
 
 class FisherRaoMetric(AbstractMetric):
@@ -50,19 +48,3 @@ class _Root(eqx.Module):
     def __call__(self, unknown, x, args):
         del args
         return jnp.concatenate([2 * jnp.sqrt(jnp.ravel(u(x))) for u in fields(unknown)])
-
-
-def check_density(name: str, system: System, points, entry: str | None) -> None:
-    """Raises `ValueError` if a field is not positive, where its values are known."""
-    unknown = measured(system.unknown(system.params), entry)
-    for u in fields(unknown):
-        values = jax.vmap(u)(points)
-        if isinstance(values, jax.core.Tracer):
-            continue
-        least = float(jnp.min(values))
-        if not least > 0:
-            raise ValueError(
-                f"`{name}` is a metric of densities, and the least value of the field is "
-                f"{least:.3g}. Use a field that is positive by construction, for instance "
-                "the exponential of a network."
-            )

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
 from sobng.fields.algebra import entries, rebuild
-from sobng.linalg.spectrum import matmul
+from sobng.precision import matmul
 
 
 MAX_ORDER = 4

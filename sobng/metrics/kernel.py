@@ -13,7 +13,7 @@ from sobng.kernels.kernel import AbstractKernel
 from sobng.kernels.spread import spread
 from sobng.linalg.whitening import check_regular, whiten
 from sobng.metrics.gram import Pullback
-from sobng.metrics.metric import AbstractMetric, fields, interior
+from sobng.metrics.metric import AbstractMetric, interior, Values
 from sobng.metrics.regularity import check_smooth
 from sobng.typing import Points, Weights
 
@@ -98,15 +98,7 @@ class KernelMetric(AbstractMetric):
         whitening = whiten(kernel.matrix(points), self.nugget)
         check_regular(whitening, "KernelMetric")
         ones = jnp.ones_like(points[:, 0])
-        return Pullback(system, _Values(), points, ones, whitening, entry)
-
-
-class _Values(eqx.Module):
-    """The values of all fields."""
-
-    def __call__(self, unknown, x, args):
-        del args
-        return jnp.concatenate([jnp.ravel(u(x)) for u in fields(unknown)])
+        return Pullback(system, Values(), points, ones, whitening, entry)
 
 
 def check_kernel(name: str, kernel: Any, nugget: Any, max_points: Any) -> None:

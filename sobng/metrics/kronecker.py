@@ -13,7 +13,7 @@ from sobng.kernels import AbstractKernel
 from sobng.metrics.factors import cholesky_of_kernel, kronecker_rows, KroneckerRows
 from sobng.metrics.gram import AbstractGram, measured
 from sobng.metrics.layers import find_layers, Layer
-from sobng.metrics.metric import AbstractMetric, fields, interior
+from sobng.metrics.metric import AbstractMetric, interior, Values
 from sobng.system import System
 from sobng.typing import Vector
 
@@ -206,7 +206,7 @@ class _KroneckerGram(AbstractGram):
         places = find_layers(index)
 
         def value(unknown, x):
-            return jnp.concatenate([jnp.ravel(u(x)) for u in fields(unknown)])
+            return Values()(unknown, x, None)
 
         def cotangents(y):
             return jax.vmap(self.output, (None, 0))(y, jnp.eye(y.size, dtype=y.dtype))

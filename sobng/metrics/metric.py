@@ -1,16 +1,18 @@
 """The interface of the metrics, their sums and their multiples."""
 
 import abc
+from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
 from sobng.metrics.gram import AbstractGram, measured, Selection, Total
 from sobng.problem import Energy
 from sobng.system import System
-from sobng.typing import Points, Weights
+from sobng.typing import Point, Points, Vector, Weights
 
 
 class AbstractMetric(eqx.Module):
@@ -103,6 +105,15 @@ def interior(system: System) -> tuple[Points, Weights]:
             )
         name = inside[0]
     return system.collocation.points[name], system.collocation.weights[name]
+
+
+class Values(eqx.Module):
+    """The values of all fields at a point, in one vector: what a metric on values pulls
+    back."""
+
+    def __call__(self, unknown: PyTree, x: Point, args: Any) -> Vector:
+        del args
+        return jnp.concatenate([jnp.ravel(u(x)) for u in fields(unknown)])
 
 
 def fields(unknown: PyTree) -> list:

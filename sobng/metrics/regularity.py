@@ -1,4 +1,5 @@
-"""Whether a field is smooth enough for a metric, as far as a line across it shows."""
+"""Whether a field is smooth enough for a metric, as far as a line across it shows, and
+positive enough."""
 
 import equinox as eqx
 import jax
@@ -11,7 +12,7 @@ from jaxtyping import Array, Float
 
 from sobng.fields.partition import combine
 from sobng.metrics.gram import measured
-from sobng.metrics.metric import fields
+from sobng.metrics.metric import fields, Values
 from sobng.system import System
 from sobng.typing import Points
 
@@ -58,6 +59,22 @@ def check_smooth(
             )
 
 
+def check_density(name: str, system: System, points, entry: str | None) -> None:
+    """Raises `ValueError` if a field is not positive, where its values are known."""
+    unknown = measured(system.unknown(system.params), entry)
+    for u in fields(unknown):
+        values = jax.vmap(u)(points)
+        if isinstance(values, jax.core.Tracer):
+            continue
+        least = float(jnp.min(values))
+        if not least > 0:
+            raise ValueError(
+                f"`{name}` is a metric of densities, and the least value of the field is "
+                f"{least:.3g}. Use a field that is positive by construction, for instance "
+                "the exponential of a network."
+            )
+
+
 @eqx.filter_jit
 def _motion(params, rest, points, entry) -> Float[Array, "n entries"]:
     """The derivative of the fields in the parameters, in one random direction."""
@@ -66,7 +83,7 @@ def _motion(params, rest, points, entry) -> Float[Array, "n entries"]:
 
     def values(flat, x):
         unknown = measured(combine(unravel(flat), rest), entry)
-        return jnp.concatenate([jnp.ravel(u(x)) for u in fields(unknown)])
+        return Values()(unknown, x, None)
 
     def motion(x):
         return jax.jvp(lambda f: values(f, x), (flat,), (direction,))[1]

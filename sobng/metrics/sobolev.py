@@ -3,17 +3,16 @@
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sobng.calculus import partial
+from sobng.calculus import directional, partial
 from sobng.collocation import default_sampler
 from sobng.metrics.gram import Pullback, Total
-from sobng.metrics.metric import AbstractMetric, fields, interior
+from sobng.metrics.metric import AbstractMetric, fields, interior, Values
 from sobng.metrics.regularity import check_smooth
 from sobng.norms import SobolevNorm
 from sobng.norms.modes import NormOnPoints
@@ -139,7 +138,7 @@ class SobolevMetric(AbstractMetric):
             region = system.problem.domain.interior
             return Pullback(
                 system,
-                _Jet((((), 1.0),), None),
+                Values(),
                 points,
                 weights,
                 transform=_Measured(self.norm.on(region, points, weights)),
@@ -215,23 +214,11 @@ class _Trace(eqx.Module):
         values = []
         for u in fields(unknown):
             derivatives = [u(x)]
-            along: Any = u
-            for _ in self.form[1:]:
-                along = _Along(along, normal)
-                derivatives.append(along(x))
+            for order in range(1, len(self.form)):
+                derivatives.append(directional(u, normal, order)(x))
             stacked = jnp.stack([jnp.ravel(d) for d in derivatives])
             values.append(jnp.ravel(jnp.asarray(self.form, x.dtype) @ stacked))
         return jnp.concatenate(values)
-
-
-class _Along(eqx.Module):
-    """The derivative of a function in a fixed direction."""
-
-    function: Callable
-    direction: Any
-
-    def __call__(self, x):
-        return jax.jvp(self.function, (x,), (self.direction,))[1]
 
 
 def _extension(order: int, scale: float) -> tuple[tuple[float, ...], ...]:

@@ -14,8 +14,8 @@ import jax.flatten_util as jfu
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from sobng.linalg.spectrum import matmul
 from sobng.metrics.jets import jet_of, local, order_of
+from sobng.precision import matmul
 from sobng.system import chunked, System
 
 

@@ -10,10 +10,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from sobng.geometry.box import AbstractBox
-from sobng.linalg.spectrum import matmul
-from sobng.metrics.fisher_rao import check_density
 from sobng.metrics.gram import Pullback
-from sobng.metrics.metric import AbstractMetric, fields, interior
+from sobng.metrics.metric import AbstractMetric, interior, Values
+from sobng.metrics.regularity import check_density
+from sobng.precision import matmul
 
 
 MODES = {2: 20, 3: 9}
@@ -88,16 +88,8 @@ class WassersteinMetric(AbstractMetric):
             slopes, values = _cosines(points, lower, upper, num)
             transform = _Galerkin(slopes, values, weights)
         return Pullback(
-            system, _Densities(), points, weights, transform=transform, entry=entry
+            system, Values(), points, weights, transform=transform, entry=entry
         )
-
-
-class _Densities(eqx.Module):
-    """The values of all fields."""
-
-    def __call__(self, unknown, x, args):
-        del args
-        return jnp.concatenate([jnp.ravel(u(x)) for u in fields(unknown)])
 
 
 class _Distribution(eqx.Module):

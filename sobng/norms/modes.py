@@ -1,9 +1,10 @@
 """A norm on given points, by what it makes of some orthonormal functions."""
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+from sobng.precision import matmul
 
 
 UNRESOLVED = 0.1
@@ -73,8 +74,3 @@ def _root_symbol(modes, order, homogeneous):
     # What has no derivative has no place in a homogeneous norm: its weight is zero.
     seen = modes.squares > 0
     return jnp.where(seen, jnp.where(seen, modes.squares, 1) ** (order / 2), 0)
-
-
-def matmul(a, b):
-    """At full precision, also where the hardware would round its inputs."""
-    return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)

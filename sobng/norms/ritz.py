@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from sobng.geometry.region import Region
-from sobng.norms.modes import matmul, Modes
+from sobng.norms.modes import Modes
+from sobng.precision import matmul
 from sobng.typing import Points, Weights
 
 

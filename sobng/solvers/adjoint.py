@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optimistix as optx
 from jaxtyping import Array, Float, PyTree
 
-from sobng.linalg.spectrum import matmul
+from sobng.precision import matmul
 
 
 RELATIVE = 1e-10

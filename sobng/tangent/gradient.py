@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from sobng.linalg.spectrum import matmul
+from sobng.precision import matmul
 from sobng.tangent.kernel import TangentKernel
 from sobng.typing import Point, Points, Scalar, Value
 

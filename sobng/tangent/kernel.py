@@ -13,10 +13,10 @@ from sobng.evaluation import unknown_of
 from sobng.fields.partition import partition
 from sobng.geometry.domain import AbstractDomain
 from sobng.linalg.orthonormal import default_cut, orthonormal
-from sobng.linalg.spectrum import matmul
 from sobng.metrics.euclidean import EuclideanMetric
 from sobng.metrics.gram import AbstractGram
 from sobng.metrics.metric import AbstractMetric, interior
+from sobng.precision import matmul
 from sobng.problem import Energy
 from sobng.system import CHUNK, chunked, System
 from sobng.tangent.motion import Motion, Tangent

@@ -25,10 +25,11 @@ from sobng.independent import (
     widened,
 )
 from sobng.linalg.orthonormal import default_cut, lengths, orthonormal
-from sobng.linalg.spectrum import least_squares_spectrum, matmul
+from sobng.linalg.spectrum import least_squares_spectrum
 from sobng.metrics.energy import EnergyMetric
 from sobng.metrics.gram import AbstractGram
 from sobng.metrics.metric import AbstractMetric
+from sobng.precision import matmul
 from sobng.problem import Energy
 from sobng.system import System
 from sobng.tangent.motion import Tangent

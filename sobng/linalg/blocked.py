@@ -1,12 +1,17 @@
-"""Solves with triangular matrices, mostly as matrix products."""
+"""Dense algebra by halves, so that most of it is matrix products."""
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from sobng.precision import matmul
+
 
 SMALL = 128
-"""Rows that are left to LAPACK."""
+"""Rows of a triangle that are left to LAPACK."""
+
+NARROW = 256
+"""Columns whose Gram matrix is one product (measured)."""
 
 
 def solve_triangular(
@@ -21,6 +26,16 @@ def solve_triangular(
     if not lower:
         first, last = last, first
     head = solve_triangular(triangle[first, first], rhs[first], lower=lower)
-    known = jnp.matmul(triangle[last, first], head, precision=jax.lax.Precision.HIGHEST)
+    known = matmul(triangle[last, first], head)
     tail = solve_triangular(triangle[last, last], rhs[last] - known, lower=lower)
     return jnp.concatenate([head, tail] if lower else [tail, head])
+
+
+def gram(factor: Float[Array, "any n"]) -> Float[Array, "n n"]:
+    """`factor.T @ factor`, but of two mirrored blocks only one."""
+    size = factor.shape[1]
+    if size <= NARROW:
+        return matmul(factor.T, factor)
+    left, right = factor[:, : size // 2], factor[:, size // 2 :]
+    cross = matmul(left.T, right)
+    return jnp.block([[gram(left), cross], [cross.T, gram(right)]])
