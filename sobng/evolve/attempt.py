@@ -1,6 +1,7 @@
-"""One run of an evolution on one field, and how two of them differ."""
+"""One run of an evolution, and how two of them differ."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
@@ -9,23 +10,49 @@ import jax.numpy as jnp
 import numpy as np
 
 from sobng.evolve.integrate import Trip
+from sobng.evolve.path import Leg, Route
+from sobng.results import RESULTS
 
 
 @dataclasses.dataclass
 class Attempt:
     """A run, and its values at common times and points for comparison."""
 
-    motion: Any
-    trip: Trip
+    route: Route
+    trips: tuple[Trip, ...]  # one for each leg
     miss: float
     seconds: float
     values: np.ndarray  # [times, n * out]
     times: np.ndarray
-    facts: dict[str, Any]
 
-    def whole(self, t1: float) -> bool:
-        """Whether it reached the end."""
-        return self.trip.reached >= t1 - 1e-9 * max(1.0, abs(t1))
+    @property
+    def result(self) -> Any:
+        """Why it ended."""
+        return self.trips[-1].result
+
+    @property
+    def complete(self) -> bool:
+        """Whether it reached the end, or an event of the user."""
+        ends = (RESULTS.successful, RESULTS.event_occurred)
+        return any(bool(self.result == end) for end in ends)
+
+    @property
+    def steps(self) -> int:
+        """Accepted steps."""
+        return sum(trip.steps for trip in self.trips)
+
+    @property
+    def looks(self) -> np.ndarray:
+        """Root mean squares at all times, as in `defect`."""
+        later = [trip.looks[1:] for trip in self.trips[1:]]
+        return np.concatenate([self.trips[0].looks, *later])
+
+    @property
+    def missed(self) -> float:
+        """What was missed of the right-hand side, added up, relative to the field."""
+        tiny = np.finfo(float).tiny
+        rate = self.looks[:, 0] / np.maximum(self.looks[:, 2], tiny)
+        return float(np.trapezoid(rate, self.route.ts))
 
     def difference(self, other: "Attempt") -> np.ndarray:
         """Relative L2 differences to another run, at the times that both reached."""
@@ -35,20 +62,32 @@ class Attempt:
         return apart / np.maximum(size, np.finfo(size.dtype).tiny)
 
 
+def attempted(
+    motions: Sequence[Any],
+    trips: Sequence[Trip],
+    miss: Any,
+    seconds: float,
+    *,
+    times: np.ndarray,
+    points: Any,
+    look: Any,
+    args: Any,
+) -> Attempt:
+    """A run from its legs.
+
+    **Arguments:**
+
+    - `times`, `points`, `look`: where runs are compared, and `look(field, x)` there.
+    """
+    legs = zip(motions, trips, strict=True)
+    route = Route(tuple(Leg(motion, trip.path) for motion, trip in legs))
+    end = route.end
+    reached = times[times <= end + 1e-12 * max(1.0, abs(end))]
+    at = lambda t: _values(route.field(min(t, end), args), points, look)
+    values = np.asarray([np.asarray(at(float(t))) for t in reached])
+    return Attempt(route, tuple(trips), float(miss), seconds, values, times)
+
+
 @eqx.filter_jit
-def _at(motion, t, y, points, look, args):
-    field = motion.field(t, y, args)
+def _values(field, points, look):
     return jnp.ravel(jax.vmap(lambda x: look(field, x))(points))
-
-
-def sampled(
-    motion: Any, trip: Trip, times: np.ndarray, points: Any, look: Any, args: Any
-) -> np.ndarray:
-    """Values at the times that a run reached: `[times, n * out]`."""
-    reached = times[times <= trip.reached + 1e-12 * max(1.0, abs(trip.reached))]
-    kind = points.dtype
-    values = [
-        np.asarray(_at(motion, jnp.asarray(t, kind), trip.path(t), points, look, args))
-        for t in reached
-    ]
-    return np.asarray(values)

@@ -5,29 +5,31 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
+import jax.random as jr
 import numpy as np
 
 from sobng.evolve.walls import walled
-from sobng.fields.features import sine_features
-from sobng.fields.partition import with_bandwidth
-from sobng.fields.periodic import PeriodicEmbedding
+from sobng.fields.mlp import MLP
 from sobng.geometry.box import AbstractBox
 from sobng.geometry.quadrature import gauss, tensor
 from sobng.problem import Evolution, Periodic
 from sobng.typing import HostPoints, HostWeights, Key
 
 
-BANDWIDTHS = {1: 24.0, 2: 7.0, 3: 3.0}
-"""Where the climb of the bandwidth begins, by dimension."""
+RATIOS = {1: 2.0, 2: 1.4, 3: 1.25}
+"""Between two rungs of the climb of the bandwidth, by dimension."""
 
-RATIOS = {1: 1.5, 2: 1.3, 3: 1.25}
-"""Between two rungs of it."""
+LEAST = {1: 20.0, 2: 6.0, 3: 2.5}
+"""No lower rung begins below this bandwidth."""
 
 MOST = 2600
 """Features at most."""
 
 MARGIN = {1: 10.0, 2: 5.0, 3: 3.0}
 """How far beyond its bandwidth a random basis has functions that are not noise."""
+
+RIM = 0.1
+"""How much longer than the bandwidth, relatively, waves of the random rim may be."""
 
 SURPLUS = 1.3
 """Features for each independent function: random ones are not all of use."""
@@ -39,32 +41,75 @@ def periods(evolution: Evolution) -> dict[int, float]:
     return {c.axis: c.length for c in conditions if isinstance(c, Periodic)}
 
 
-def count(evolution: Evolution, bandwidth: float) -> int:
-    """How many features a bandwidth needs: its volume in phase space, with a margin."""
+def _volume(evolution: Evolution) -> tuple[float, float]:
+    """Features for each unit of the radius to the power of the dimension, and how far
+    the radius is beyond the bandwidth."""
     dim = evolution.dim
     walls = dim - len(periods(evolution))
     ball = math.pi ** (dim / 2) / math.gamma(dim / 2 + 1)
-    radius = bandwidth + MARGIN[dim] * (2.0 if walls else 1.0)
-    functions = ball * radius**dim / math.pi**walls
-    return round(SURPLUS * functions / (evolution.out or 1) ** 0) + 8
+    if walls == 0:
+        return ball, 0.0
+    return SURPLUS * ball / math.pi**walls, 2 * MARGIN[dim]
+
+
+def count(evolution: Evolution, bandwidth: float) -> int:
+    """How many features a bandwidth needs: its volume in phase space, with a margin."""
+    unit, margin = _volume(evolution)
+    return 2 * round(unit * (bandwidth + margin) ** evolution.dim / 2) + 8
+
+
+def bandwidths(evolution: Evolution) -> tuple[float, ...]:
+    """The bandwidths of all rungs; the last one takes the most features."""
+    unit, margin = _volume(evolution)
+    dim = evolution.dim
+    found = [((MOST - 8) / unit) ** (1 / dim) - margin]
+    while found[-1] / RATIOS[dim] > LEAST[dim]:
+        found.append(found[-1] / RATIOS[dim])
+    return tuple(reversed(found))
 
 
 def feature_field(evolution: Evolution, bandwidth: float, num: int, key: Key) -> Any:
-    """Random sine features that repeat where the evolution says so."""
-    repeated = periods(evolution)
-    dim = evolution.dim + len(repeated)
-    field = with_bandwidth(_sines(dim, evolution.out, num, key), bandwidth)
-    if not repeated:
-        return field
-    lower, upper = evolution.domain.bounds
-    rest = [axis for axis in range(evolution.dim) if axis not in repeated]
-    bounds = {axis: (float(lower[axis]), float(upper[axis])) for axis in rest}
-    return PeriodicEmbedding(field, repeated, bounds=bounds)
+    """Random sine features that repeat where the evolution says so.
+
+    Along periodic axes a period holds a whole number of waves. Where all axes are, these
+    are the longest waves there are, but for a random rim: they are orthogonal, and no
+    digit is lost to near dependence.
+    """
+    repeated = sorted(periods(evolution))
+    dim = evolution.dim
+    random = np.random.default_rng(np.asarray(jr.key_data(key)).tolist())
+    if len(repeated) == dim:
+        waves, phases = _longest(dim, bandwidth, num, random)
+    else:
+        waves = random.normal(size=(num, dim))
+        radius = bandwidth * random.uniform(size=(num, 1)) ** (1 / dim)
+        waves *= radius / np.linalg.norm(waves, axis=1, keepdims=True)
+        waves[:, repeated] = np.round(waves[:, repeated])
+        phases = random.uniform(-np.pi, np.pi, size=num)
+    # The domain is mapped to the unit cell, of length two.
+    waves[:, repeated] *= np.pi
+    field = _blank(dim, evolution.out, len(waves), evolution.domain, key)
+    kind = field.weights[0].dtype
+    first = (jnp.asarray(waves, kind), jnp.asarray(phases, kind))
+    return eqx.tree_at(lambda f: (f.weights[0], f.biases[0]), field, first)
+
+
+def _longest(dim, bandwidth, num, random):
+    """Sines and cosines of `num // 2` whole wave vectors."""
+    most = math.ceil((1 + RIM) * bandwidth) + 2
+    axes = [np.arange(-most, most + 1)] * dim
+    lattice = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, dim)
+    half = lattice[len(lattice) // 2 + 1 :]  # the others are these, backwards
+    size = np.linalg.norm(half, axis=1) * (1 + RIM * random.uniform(-1, 1, len(half)))
+    waves = half[np.argsort(size)[: num // 2]].astype(float)
+    phases = np.repeat([0.0, np.pi / 2], len(waves))
+    return np.concatenate([waves, waves]), phases
 
 
 @eqx.filter_jit  # one compilation instead of a dozen
-def _sines(dim: int, out: int | None, num: int, key: Key) -> Any:
-    return sine_features(dim, out=out, num=num, key=key)
+def _blank(dim: int, out: int | None, num: int, domain: Any, key: Key) -> Any:
+    found = MLP(dim, out=out, width=num, activation=jnp.sin, domain=domain, key=key)
+    return eqx.tree_at(lambda f: f.weights[1], found, jnp.zeros_like(found.weights[1]))
 
 
 def feature_unknown(

@@ -22,6 +22,7 @@ from sobng.evolve.walls import (
 from sobng.fields.partition import combine, linear_leaves
 from sobng.precision import matmul
 from sobng.problem import Evolution
+from sobng.typing import Point, Value
 
 
 REFITS = 3
@@ -99,12 +100,17 @@ class Galerkin(eqx.Module):
             rows = jnp.concatenate([rows, -slope - self.walls.speed * miss])
         return matmul(self.project, rows)
 
-    def defect(self, t: Any, y: Float[Array, " r"], args: Any) -> Float[Array, " 2"]:
-        """Mean squares of what no motion of the features can do, and of the change
-        asked for, on held-out points."""
-        wanted = jnp.ravel(self.rate(self.held_out, jnp.asarray(t, y.dtype), y, args))
+    def defect(self, t: Any, y: Float[Array, " r"], args: Any) -> Float[Array, " 3"]:
+        """Mean squares on held-out points: of what no motion of the features can do, of
+        the change asked for, and of the field."""
+        t = jnp.asarray(t, y.dtype)
+        wanted = jnp.ravel(self.rate(self.held_out, t, y, args))
         done = matmul(self.held_out.values, self.velocity(t, y, args))
-        return jnp.stack([jnp.mean((wanted - done) ** 2), jnp.mean(wanted**2)])
+        values = matmul(self.held_out.values, y)
+        lift = self.lift_at(args)
+        if lift is not None:
+            values = values + jnp.ravel(jax.vmap(lift(t))(self.held_out.points))
+        return jnp.stack([jnp.mean(v**2) for v in (wanted - done, wanted, values)])
 
     @eqx.filter_jit
     def field(self, t: Any, y: Float[Array, " r"], args: Any) -> PyTree:
@@ -127,33 +133,41 @@ class Galerkin(eqx.Module):
         moved = combine(unravel(coefficients), rest)
         return at_time(moved, jnp.asarray(t, y.dtype), args) if self.moving else moved
 
-    @eqx.filter_jit
     def start(self, t0: Any, args: Any) -> tuple[Float[Array, " r"], Float[Array, ""]]:
         """The initial values, and by how much they are missed, relatively, held out."""
-        t0 = jnp.asarray(t0, self.table.points.dtype)
+        return self.fit(Initial(self.evolution, args), t0, args)
+
+    @eqx.filter_jit
+    def fit(
+        self, u: PyTree, t: Any, args: Any
+    ) -> tuple[Float[Array, " r"], Float[Array, ""]]:
+        """The state nearest to a function, and what it misses, relatively, held out."""
+        t = jnp.asarray(t, self.table.points.dtype)
         lift = self.lift_at(args)
-
-        def wanted(x):
-            value = self.evolution.initial_value(x, args)
-            return value if lift is None else value - lift(t0)(x)
-
-        rows = jnp.ravel(jax.vmap(wanted)(self.table.points))
+        plain = (lambda x: 0 * u(x)) if lift is None else lift(t)
+        wanted = lambda points: jnp.ravel(jax.vmap(lambda x: u(x) - plain(x))(points))
+        rows = wanted(self.table.points)
         if self.walls is not None:
-            rows = jnp.concatenate([rows, -self.walls.offset(lift, t0, args)])
+            rows = jnp.concatenate([rows, -self.walls.offset(lift, t, args)])
         y = matmul(self.project, rows)
-        held_out = jnp.ravel(jax.vmap(wanted)(self.held_out.points))
-        miss = held_out - matmul(self.held_out.values, y)
-        size = jnp.ravel(
-            jax.vmap(lambda x: self.evolution.initial_value(x, args))(
-                self.held_out.points
-            )
-        )
-        return y, jnp.linalg.norm(miss) / jnp.linalg.norm(size)
+        miss = wanted(self.held_out.points) - matmul(self.held_out.values, y)
+        size = jnp.linalg.norm(jnp.ravel(jax.vmap(u)(self.held_out.points)))
+        return y, jnp.linalg.norm(miss) / jnp.maximum(size, jnp.finfo(y.dtype).tiny)
 
     def lift_at(self, args: Any) -> Callable | None:
         if self.lift is None:
             return None
         return lambda t: at_time(self.lift, t, args) if self.moving else self.lift
+
+
+class Initial(eqx.Module):
+    """The initial values of an evolution, as a function of a point."""
+
+    evolution: Evolution
+    args: PyTree
+
+    def __call__(self, x: Point) -> Value:
+        return self.evolution.initial_value(x, self.args)
 
 
 class Walls(eqx.Module):

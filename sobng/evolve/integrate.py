@@ -24,12 +24,13 @@ class Trip:
     """What an integration has come to."""
 
     path: Path
-    defects: np.ndarray  # one for each time of the path: relative projection residual
-    asked: np.ndarray  # and the root mean square of the right-hand side there
+    looks: np.ndarray  # root mean squares at the times of the path, as in `defect`
     steps: int
     rejected: int
     result: Any
     event_mask: Any = None
+    step: Any = None  # the size of the next one
+    beyond: Any = None  # time, state and look after the step that missed too much
 
     @property
     def reached(self) -> float:
@@ -100,6 +101,7 @@ def integrate(
     dt0: Any = None,
     event: Any = None,
     look: Callable[..., Any] = lambda **_: None,
+    allowed: Callable[[np.ndarray], float] | None = None,
     max_steps: int = 100_000,
 ) -> Trip:
     """Moves `y0` from `t0` to `t1`.
@@ -108,6 +110,8 @@ def integrate(
 
     - `look`: called after each segment with `time`, `defect` and `steps`; a member of
         `RESULTS` that it returns ends the run.
+    - `allowed`: how much of the right-hand side may be missed before the run ends as
+        unresolved, without the step in which that happened; from what was seen last.
     """
     kind = y0.dtype
     time, end = jnp.asarray(t0, kind), jnp.asarray(t1, kind)
@@ -119,32 +123,42 @@ def integrate(
     states = (solver_state, controller_state)
     state = y0
     ts, infos = [], []
-    squares = [np.asarray(defects(motion, time[None], y0[None], args))]
+    seen = [np.sqrt(np.asarray(defects(motion, time[None], y0[None], args)))]
     steps = rejected = 0
-    result, mask = RESULTS.successful, None
+    result, mask, beyond = RESULTS.successful, None, None
     while True:
         found = segment(
             motion, solver, controller, time, end, dt, state, args, states, event
         )
         accepted = int(found.stats["num_accepted_steps"])
-        steps += accepted
         rejected += int(found.stats["num_rejected_steps"])
+        new = np.asarray(found.ts[:accepted])
+        looks = np.sqrt(np.asarray(defects(motion, found.ts, found.ys, args)))
         if accepted:
-            new = np.asarray(found.ts[:accepted])
-            looks = defects(motion, found.ts, found.ys, args)
-            squares.append(np.asarray(looks[:accepted]))
-            ts.append(new)
-            kept = found.interpolation.infos
-            infos.append(jax.tree.map(lambda i, n=accepted: np.asarray(i[:n]), kept))
             times = np.asarray([float(time), *new])
-            state, time = found.ys[accepted - 1], found.ts[accepted - 1]
             # The last step was cut to its end, the one before it was not.
             dt = dt if fixed else jnp.asarray(np.max(np.diff(times)[-2:]), kind)
+        if allowed is not None:
+            over = np.flatnonzero(looks[:accepted, 0] > allowed(seen[-1][-1]))
+            if over.size:
+                accepted = int(over[0])
+                beyond = (found.ts[accepted], found.ys[accepted], looks[accepted])
+        if accepted:
+            steps += accepted
+            seen.append(looks[:accepted])
+            ts.append(new[:accepted])
+            kept = found.interpolation.infos
+            infos.append(jax.tree.map(lambda i, n=accepted: np.asarray(i[:n]), kept))
+            state, time = found.ys[accepted - 1], found.ts[accepted - 1]
             states = (found.solver_state, found.controller_state)
             if hasattr(motion, "renewed"):
                 motion = motion.renewed(time, state, args)
-        defect, _ = _relative(squares[-1][-1:])
-        stop = look(time=float(time), defect=float(defect[0]), steps=steps)
+        missed, asked, _ = seen[-1][-1]
+        defect = float(missed / max(asked, np.finfo(kind).tiny))
+        stop = look(time=float(time), defect=defect, steps=steps)
+        if beyond is not None:
+            result = RESULTS.unresolved if stop is None else stop
+            break
         if bool(found.result == dfx.RESULTS.successful):
             break
         if bool(found.result == dfx.RESULTS.event_occurred):
@@ -160,10 +174,5 @@ def integrate(
             result = RESULTS.nonlinear_max_steps_reached
             break
     path = joined(y0, t0, ts, infos, solver.interpolation_cls)
-    relative, asked = _relative(np.concatenate(squares))
-    return Trip(path, relative, asked, steps, rejected, result, mask)
-
-
-def _relative(squares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    asked = np.sqrt(squares[:, 1])
-    return np.sqrt(squares[:, 0]) / np.maximum(asked, np.finfo(asked.dtype).tiny), asked
+    looks = np.concatenate(seen)
+    return Trip(path, looks, steps, rejected, result, mask, dt, beyond)

@@ -1,6 +1,5 @@
-"""Frozen features, ever more of them, until two runs agree."""
+"""Frozen features to ever smaller tolerances, until two runs agree."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -9,28 +8,31 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
-from sobng.evolve.attempt import Attempt, sampled
-from sobng.evolve.exponential import ExponentialGauss
+from sobng.evolve.attempt import Attempt
 from sobng.evolve.features import (
-    BANDWIDTHS,
+    bandwidths,
     count,
     feature_unknown,
-    MOST,
     points_for,
-    RATIOS,
     rule,
 )
 from sobng.evolve.galerkin import Galerkin
-from sobng.evolve.integrate import integrate
-from sobng.evolve.projection import galerkin, Setting
+from sobng.evolve.growth import Rungs
+from sobng.evolve.projection import CUT, galerkin, Setting
 from sobng.results import RESULTS
 
 
-LOST = 0.1
-"""Projection residual, relatively, at which a run on too few features is given up."""
+LEVELS = (1e-4, 1e-7, 1e-10)
+"""Relative errors that are aimed at one after another, before the least possible."""
+
+CLOSER = (0.3, 0.1, 0.01, 1e-3)
+"""The same in units of a tolerance."""
 
 SETTLED = 0.3
 """Differences of successive runs that fall by less than this have met their floor."""
+
+GROWTH = 2.0
+"""How much longer the next run is expected to take, at least."""
 
 HIGH_DIM = (300, 500, 800)
 """Features where there are too many dimensions to count waves."""
@@ -40,58 +42,55 @@ LADDER = tuple(2.0 ** (3 - k) for k in range(11))
 
 
 class Ladder:
-    """Runs one rung after another and judges each by the next."""
+    """Runs to one level after another and judges each by the next."""
 
     def __init__(
         self,
         made: Setting,
-        run: Callable[..., Attempt],
+        run: Callable[[Rungs, float], Attempt],
         key: jax.Array,
         *,
-        goal: float,
+        tolerance: float | None,
         seconds_left: Callable[[], float],
     ):
         """**Arguments:**
 
-        - `run`: from a motion and the number of a rung to an attempt.
-        - `goal`: the relative L2 error at which to stop.
+        - `run`: from features and a level to an attempt.
+        - `tolerance`: the relative L2 error at which to stop, or `None`.
         - `seconds_left`: the time limit, counted down.
         """
         self.made = made
         self.run = run
         self.key = key
-        self.goal = goal
+        self.least = float(jnp.finfo(jnp.result_type(float)).eps ** CUT)
+        self.tolerance = tolerance
         self.seconds_left = seconds_left
         self.attempts: list[Attempt] = []
         self.result: Any = RESULTS.settled
 
     def climb(self) -> None:
-        """All rungs, until two agree, nothing improves, or time is over."""
-        dim = self.made.evolution.dim
-        rungs = self._low() if dim <= 3 else self._high()
-        for motion, last in rungs:
-            attempt = self.run(motion, len(self.attempts), last)
-            self.attempts.append(attempt)
-            stop = self._judge(attempt, last)
+        """All levels, until two runs agree, nothing improves, or time is over."""
+        plan = self._low() if self.made.evolution.dim <= 3 else self._high()
+        for rungs, level in plan:
+            self.attempts.append(self.run(rungs, level))
+            stop = self._judge()
             if stop is not None:
                 self.result = stop
                 return
+        self.result = RESULTS.stagnated
 
     def errors(self) -> np.ndarray | None:
         """Estimated relative L2 errors of the last run, by time.
 
-        What a rung changed was the error of the rung below it; the ratio of two such
-        changes tells what is left.
+        What a run changed was the error of the run before it; what both missed of the
+        right-hand side tells how much of it is left.
         """
         done = self.whole
         if len(done) < 2:
             return None
-        change = done[-1].difference(done[-2])
-        factor = 1.0
-        if len(done) > 2:
-            before = done[-2].difference(done[-3])
-            # At the last time: initial values with kinks are never met better.
-            factor = float(np.clip(change[-1] / max(before[-1], 1e-300), 1e-2, 1.0))
+        new, old = done[-1], done[-2]
+        factor = float(np.clip(new.missed / max(old.missed, 1e-300), 1e-3, 1.0))
+        change = new.difference(old)
         # Rounding of the initial values; a misfit of kinks is no error of later times.
         floor = done[-1].miss if done[-1].miss < 1e-9 else 0.0
         return np.maximum(factor * change, floor)
@@ -99,56 +98,43 @@ class Ladder:
     @property
     def whole(self) -> list[Attempt]:
         """The runs to the end, or to an event of the user."""
-        return [a for a in self.attempts if a.facts["complete"]]
+        return [a for a in self.attempts if a.complete]
 
-    def _lost(self) -> bool:
-        """Whether the last run was given up for want of features."""
-        runs = self.attempts
-        return bool(runs) and bool(runs[-1].trip.result == RESULTS.unresolved)
-
-    def _judge(self, attempt: Attempt, last: bool) -> Any:
-        result = attempt.trip.result
-        if bool(result == RESULTS.time_limit_reached):
-            return result
-        if bool(result == RESULTS.unresolved) and not last:
-            return None
-        if bool(result == RESULTS.blew_up) or bool(result == RESULTS.unresolved):
-            return result if last or len(self.attempts) > 2 else None
+    def _judge(self) -> Any:
+        attempt, done = self.attempts[-1], self.whole
+        if not attempt.complete:
+            few = self.made.evolution.dim > 3 or len(self.attempts) == 1
+            failed = (RESULTS.blew_up, RESULTS.unresolved)
+            again = few and any(bool(attempt.result == f) for f in failed)
+            return None if again else attempt.result
         errors = self.errors()
         if errors is not None:
-            if errors[-1] <= self.goal:
+            if errors[-1] <= (self.tolerance or self.least):
                 return RESULTS.tolerance_reached
-            done = self.whole
             if len(done) > 2:
                 new, old = done[-1].difference(done[-2]), done[-2].difference(done[-3])
                 if SETTLED * old[-1] < new[-1] < 1e-4:
                     return RESULTS.settled
-        growth = RATIOS.get(self.made.evolution.dim, 1.5) ** 3
-        if growth * attempt.seconds > self.seconds_left():
+        if GROWTH * attempt.seconds > self.seconds_left():
             return RESULTS.time_limit_reached
-        return RESULTS.stagnated if last else None
+        return None
 
     def _low(self):
-        """Bandwidths that rise until the initial values and their velocity are caught."""
+        """Levels down to the least, each run on features of its own."""
+        if self.tolerance is None:
+            levels = [level for level in LEVELS if level > self.least]
+            levels += [3 * self.least, self.least]
+        else:
+            levels = [max(part * self.tolerance, self.least) for part in CLOSER]
         evolution = self.made.evolution
-        bandwidth, before = BANDWIDTHS[evolution.dim], math.inf
-        caught = False
-        for number in range(20):
-            num = count(evolution, bandwidth)
-            ratio = RATIOS[evolution.dim]
-            last = count(evolution, ratio * bandwidth) > MOST
-            motion = self._motion(bandwidth, num, number)
-            if not caught and not last:
-                score = initial_score(motion, self.made)
-                caught = score < 1e-9 or score > 0.5 * before
-                before = score
-            if caught or last:
-                yield motion, last
-            if last:
-                return
-            bandwidth *= ratio
-            if self._lost() and count(evolution, ratio * bandwidth) <= MOST:
-                bandwidth *= ratio  # the next rung would hardly come further
+        widths = bandwidths(evolution)
+        for number, level in enumerate(levels):
+
+            def make(rung, number=number):
+                num = count(evolution, widths[rung])
+                return self._motion(widths[rung], num, 100 * number + rung)
+
+            yield Rungs(make, len(widths)), level
 
     def _high(self):
         """The bandwidth that catches the initial velocity best, then more features."""
@@ -161,7 +147,9 @@ class Ladder:
                 break
         best = min(scores, key=lambda b: scores[b])
         for number, num in enumerate(HIGH_DIM):
-            yield self._motion(best, num, number), number == len(HIGH_DIM) - 1
+            make = lambda _, num=num, number=number: self._motion(best, num, number)
+            # Every other run steps finer, so that their difference shows the steps too.
+            yield Rungs(make, 1), self.least * 3 ** (number % 2)
 
     def _motion(self, bandwidth: float, num: int, number: int) -> Galerkin:
         made = self.made
@@ -183,49 +171,3 @@ def initial_score(motion: Galerkin, made: Setting) -> float:
     return float(
         jnp.maximum(miss, jnp.sqrt(squares[0] / jnp.maximum(squares[1], 1e-300)))
     )
-
-
-def default_solver(motion: Any, tolerance: float) -> Any:
-    """The exponential solver of a projected evolution."""
-    return ExponentialGauss(motion.rates, tolerance=1e-2 * tolerance)
-
-
-def attempt_on(
-    motion: Any,
-    solver: Any,
-    controller: Any,
-    made: Setting,
-    *,
-    dt0: Any,
-    event: Any,
-    look: Callable[..., Any],
-    times: np.ndarray,
-    points: Any,
-    observe: Any,
-    max_steps: int,
-    seconds: Callable[[], float],
-    facts: dict[str, Any],
-) -> Attempt:
-    """One run on one motion."""
-    begun = seconds()
-    y0, miss = motion.start(jnp.asarray(made.t0), made.args)
-    trip = integrate(
-        motion,
-        solver,
-        controller,
-        made.t0,
-        made.t1,
-        y0,
-        made.args,
-        dt0=dt0,
-        event=event,
-        look=look,
-        max_steps=max_steps,
-    )
-    values = sampled(motion, trip, times, points, observe, made.args)
-    ended = trip.result
-    complete = bool(ended == RESULTS.successful) or bool(
-        ended == RESULTS.event_occurred
-    )
-    facts = {**facts, "complete": complete}
-    return Attempt(motion, trip, float(miss), seconds() - begun, values, times, facts)

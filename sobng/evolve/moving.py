@@ -90,9 +90,9 @@ class Moving(eqx.Module):
             target = jnp.concatenate([target, -firm * (slope + self.speed * miss)])
         return damped_solution(matrix, target, self.damping)
 
-    def defect(self, t: Any, y: Array, args: Any) -> Float[Array, " 2"]:
-        """As that of frozen features: held-out mean squares of what is left over and of
-        what is asked for."""
+    def defect(self, t: Any, y: Array, args: Any) -> Float[Array, " 3"]:
+        """As that of frozen features: held-out mean squares of what is left over, of
+        what is asked for, and of the field."""
         t = jnp.asarray(t, y.dtype)
         velocity = self.velocity(t, y, args)
         wanted = jnp.ravel(self.rate(self.held_out, t, y, args))
@@ -100,7 +100,8 @@ class Moving(eqx.Module):
             lambda y: jnp.ravel(self.field(t, y, args)(x)), (y,), (velocity,)
         )[1]
         done = jnp.ravel(chunked(at, 256, self.held_out))
-        return jnp.stack([jnp.mean((wanted - done) ** 2), jnp.mean(wanted**2)])
+        values = jax.vmap(self.field(t, y, args))(self.held_out)
+        return jnp.stack([jnp.mean(v**2) for v in (wanted - done, wanted, values)])
 
     def start(self, t0: Any, args: Any) -> tuple[Array, Array]:
         """The parameters that were fitted, and what they miss of the initial values."""

@@ -47,3 +47,43 @@ def joined(start: Array, t0: float, ts: list, infos: list, piece: Callable) -> P
         return Path(np.asarray([t0]), None, start, piece)
     stacked = jax.tree.map(lambda *leaves: np.concatenate(leaves), *infos)
     return Path(np.concatenate([[t0], *ts]), stacked, start, piece)
+
+
+class Leg(eqx.Module):
+    """A part of a run that was made on one motion."""
+
+    motion: Any
+    path: Path
+
+
+class Route(eqx.Module):
+    """A run in legs, one for each motion that it was made on."""
+
+    legs: tuple[Leg, ...]
+
+    def leg(self, t: float) -> Leg:
+        """The leg that a time belongs to; where two meet, the later one."""
+        starts = [leg.path.ts[0] for leg in self.legs]
+        return self.legs[max(int(np.searchsorted(starts, t, side="right")) - 1, 0)]
+
+    def field(self, t: float, args: PyTree) -> PyTree:
+        """The field at one time."""
+        leg = self.leg(t)
+        state = leg.path(t)
+        return leg.motion.field(jnp.asarray(t, state.dtype), state, args)
+
+    @property
+    def ts(self) -> Float[np.ndarray, " times"]:
+        """The times of all steps."""
+        later = [leg.path.ts[1:] for leg in self.legs[1:]]
+        return np.concatenate([self.legs[0].path.ts, *later])
+
+    @property
+    def start(self) -> float:
+        """The first time."""
+        return float(self.legs[0].path.ts[0])
+
+    @property
+    def end(self) -> float:
+        """The last time that was reached."""
+        return float(self.legs[-1].path.ts[-1])

@@ -1,5 +1,6 @@
 """From an evolution and a field to its projection on frozen features."""
 
+import os
 from typing import Any
 
 import equinox as eqx
@@ -31,13 +32,16 @@ from sobng.problem import Evolution
 from sobng.system import chunked
 
 
-CUT = 0.77
+CUT = float(os.environ.get("CUT", "0.77"))
 """Directions are kept whose size is above this power of the rounding unit, relatively.
 
 Smaller ones would be orthogonal to rounding of their own: their derivatives are noise."""
 
 FIRM = 1e3
 """How much heavier boundary rows are than the equation's."""
+
+PAD = 16
+"""Real modes and pairs come in multiples of this."""
 
 RETURN = 100.0
 """How often boundary rows forget their error by a factor of e, during a run."""
@@ -184,8 +188,10 @@ def _wall_points(condition: Any, num: int, dtype: Any) -> Float[Array, "n dim"]:
 
 def _orthonormal(stack: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """An orthonormal basis of the columns that are not noise, and its coefficients."""
-    found: Any = scipy.linalg.qr(stack, mode="economic", pivoting=True)
-    frame, triangle, order = found
+    # Pivots are sought in the triangle, which is smaller.
+    whole, small = np.linalg.qr(stack)
+    found: Any = scipy.linalg.qr(small, pivoting=True)
+    turn, triangle, order = found
     sizes = np.abs(np.diag(triangle))
     rank = int(np.sum(sizes > np.finfo(stack.dtype).eps ** CUT * sizes[0]))
     inverse = scipy.linalg.solve_triangular(
@@ -193,7 +199,7 @@ def _orthonormal(stack: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     )
     coefficients = np.zeros((stack.shape[1], rank), stack.dtype)
     coefficients[order[:rank]] = inverse
-    return frame[:, :rank], coefficients
+    return whole @ turn[:, :rank], coefficients
 
 
 @eqx.filter_jit
@@ -242,7 +248,8 @@ def _diagonalised(found: Galerkin, made: Setting, key: jax.Array) -> Galerkin:
         rows = np.concatenate([rows, -np.asarray(back)])
     whole = np.asarray(found.project) @ rows
     rates, basis = diagonalised(whole.astype(np.float64))
-    inverse = jnp.asarray(np.linalg.inv(basis), kind)
+    rates, basis, inverse = _padded(rates, basis, np.linalg.inv(basis))
+    inverse = jnp.asarray(inverse, kind)
     rates = jax.tree.map(lambda r: r.astype(kind), rates)
     turn = lambda m: jnp.asarray(np.asarray(m) @ basis, kind)
     found = eqx.tree_at(
@@ -266,3 +273,26 @@ def _diagonalised(found: Galerkin, made: Setting, key: jax.Array) -> Galerkin:
         matrix = turn(found.walls.matrix)
         found = eqx.tree_at(lambda g: g.walls.matrix, found, matrix)
     return eqx.tree_at(lambda g: g.linear, found, linear)
+
+
+def _padded(
+    rates: Rates, basis: np.ndarray, inverse: np.ndarray
+) -> tuple[Rates, np.ndarray, np.ndarray]:
+    """The same with modes that stay at zero, so that sizes repeat from run to run.
+
+    Each size is compiled once, and how many functions are left of random features is
+    a little random.
+    """
+    real, pairs = rates.real.size, rates.decay.size
+    more, many = -real % PAD, -pairs % PAD
+    ends = np.cumsum([real, pairs, pairs])
+    added = np.repeat(ends, [more, many, many])
+    return (
+        Rates(
+            jnp.pad(rates.real, (0, more)),
+            jnp.pad(rates.decay, (0, many)),
+            jnp.pad(rates.turn, (0, many)),
+        ),
+        np.insert(basis, added, 0, axis=1),
+        np.insert(inverse, added, 0, axis=0),
+    )

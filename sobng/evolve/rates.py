@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
+import scipy.sparse
+import scipy.sparse.csgraph
 from jaxtyping import Array, Complex, Float
 
 
@@ -48,14 +50,51 @@ WELL = 1e6
 """Condition number of a basis of eigenvectors up to which it is used."""
 
 
+COUPLED = 1e-13
+"""Entries below this part of the largest one do not couple two coordinates."""
+
+
 def diagonalised(matrix: Float[np.ndarray, "r r"]) -> tuple[Rates, np.ndarray]:
     """Rates and a basis `X` in which `matrix` is diagonal, or as nearly as is safe.
 
-    Eigenvectors where they are well conditioned; else a real Schur form, orthogonal but
-    for the scaling inside pairs, so that no digit is lost however far from normal the
-    matrix is. What that leaves above the diagonal is not part of the rates. Runs on the
-    host, once for a run.
+    Coordinates that are not coupled are treated apart. Eigenvectors where they are well
+    conditioned; else a real Schur form, orthogonal but for the scaling inside pairs, so
+    that no digit is lost however far from normal the matrix is. What that leaves above
+    the diagonal is not part of the rates. Runs on the host, once for a run.
     """
+    size = np.abs(matrix)
+    graph = scipy.sparse.csr_array(size > COUPLED * np.max(size, initial=0.0))
+    num, labels = scipy.sparse.csgraph.connected_components(graph, directed=False)
+    if num <= 1:
+        return _dense(matrix)
+    order = np.argsort(labels, kind="stable")
+    ends = np.cumsum(np.bincount(labels))[:-1]
+    blocks = np.split(order, ends)
+    found = [_dense(matrix[np.ix_(block, block)]) for block in blocks]
+    basis = np.zeros_like(matrix)
+    parts = [[], [], []]  # columns of real modes, and of both parts of pairs
+    at = 0
+    for block, (rates, inner) in zip(blocks, found, strict=True):
+        basis[block, at : at + len(block)] = inner
+        real, pairs = rates.real.size, rates.decay.size
+        for part, first, many in (
+            (parts[0], 0, real),
+            (parts[1], real, pairs),
+            (parts[2], real + pairs, pairs),
+        ):
+            part.extend(range(at + first, at + first + many))
+        at += len(block)
+    joined = [
+        np.concatenate([np.asarray(getattr(rates, name)) for rates, _ in found])
+        for name in ("real", "decay", "turn")
+    ]
+    return _rates(*joined), basis[
+        :, np.concatenate([np.asarray(p, int) for p in parts])
+    ]
+
+
+def _dense(matrix: np.ndarray) -> tuple[Rates, np.ndarray]:
+    """The same of one block."""
     scale = np.linalg.norm(matrix)
     if scale == 0 or np.linalg.norm(matrix - matrix.T) < 1e-6 * scale:
         rates, basis = np.linalg.eigh((matrix + matrix.T) / 2)

@@ -11,18 +11,15 @@ import numpy as np
 
 from sobng.clock import Clock
 from sobng.evaluation import observed
-from sobng.evolve.attempt import Attempt
+from sobng.evolve.attempt import Attempt, attempted
+from sobng.evolve.exponential import ExponentialGauss
 from sobng.evolve.features import feature_unknown, periods, rule
 from sobng.evolve.galerkin import Galerkin
-from sobng.evolve.ladder import (
-    attempt_on,
-    default_solver,
-    initial_score,
-    Ladder,
-    LOST,
-)
+from sobng.evolve.growth import grown, Rungs
+from sobng.evolve.integrate import integrate, Trip
+from sobng.evolve.ladder import initial_score, Ladder
 from sobng.evolve.moving import fitted, moving
-from sobng.evolve.projection import galerkin, Setting, setting
+from sobng.evolve.projection import CUT, galerkin, setting
 from sobng.evolve.solution import Evolved
 from sobng.evolve.walls import check_periods, walled
 from sobng.fields.mlp import MLP
@@ -34,8 +31,8 @@ from sobng.results import RESULTS
 from sobng.stages.last_layer import ENOUGH
 
 
-BEST = 1e-12
-"""The relative error at which a run stops that was asked for none."""
+LOST = 0.1
+"""Projection residual, relatively, at which a run on the last features is given up."""
 
 MOVING_STEP = 1e-8
 """The tolerance of a step of all parameters."""
@@ -45,9 +42,6 @@ FOLLOWED = 1e-6
 
 COMPARED = 512
 """Fresh points at which two runs are compared."""
-
-STEP = 1e-12
-"""The least tolerance of a step in time, relative to the size of the solution."""
 
 
 class Run:
@@ -95,10 +89,10 @@ class Run:
             check_periods(self.evolution, unknown)
             attempt = self.given(unknown)
             ladder = None
-            if bool(attempt.trip.result != RESULTS.time_limit_reached):
+            if bool(attempt.result != RESULTS.time_limit_reached):
                 self.stage = "estimate"
-                ladder = self.ladder(attempt.trip.reached)
-            return self.finished(attempt, ladder, attempt.trip.result)
+                ladder = self.ladder(attempt.route.end)
+            return self.finished(attempt, ladder, attempt.result)
         finally:
             self.clock.stop()
 
@@ -111,16 +105,21 @@ class Run:
         if made is None or end <= self.t0:
             return None
 
-        def run(motion, number, last):
-            step = self.step / (1 + 2 * (number % 2))
-            # Every other rung steps finer, so that their difference shows the steps too.
-            return self.attempt(made, motion, step, None if last else LOST)
+        def run(rungs: Rungs, level: float) -> Attempt:
+            begun = self.clock.seconds
+            step = step_for(level)
+
+            def go(motion, t, y, dt0, allowed):
+                lost = LOST if allowed is None else None
+                return self.go(motion, t, y, end, step, dt0, lost, allowed)
+
+            return self.attempted(*grown(made, rungs, level, go), begun)
 
         ladder = Ladder(
             made,
             run,
             self.key,
-            goal=self.settings.tolerance or BEST,
+            tolerance=self.settings.tolerance,
             seconds_left=self.seconds_left,
         )
         ladder.climb()
@@ -137,55 +136,61 @@ class Run:
             held_out, _ = self.evolution.domain.interior.sample(256, self.key)
             motion = galerkin(made, unknown, points, weights, held_out, self.key)
             if initial_score(motion, made) < FOLLOWED:
-                attempt = self.attempt(made, motion, self.step, LOST)
-                if bool(attempt.trip.result != RESULTS.unresolved):
+                attempt = self.alone(motion, step_for(self.settings.tolerance), LOST)
+                if bool(attempt.result != RESULTS.unresolved):
                     return attempt
         self.stage = "initial values"
         limit = None if self.settings.time_limit is None else self.seconds_left() / 3
         unknown = fitted(self.evolution, unknown, self.t0, self.args, self.key, limit)
         motion = moving(self.evolution, unknown, self.t0, self.t1, self.args, self.key)
-        made = Setting(self.evolution, (), self.t0, self.t1, self.args)
-        return self.attempt(made, motion, MOVING_STEP, None)
+        return self.alone(motion, MOVING_STEP, None)
 
-    @property
-    def step(self) -> float:
-        """The tolerance of a step of frozen features."""
-        goal = self.settings.tolerance
-        return STEP if goal is None else min(max(1e-2 * goal, STEP), 1e-6)
+    def alone(self, motion: Any, step: float, lost: float | None) -> Attempt:
+        """A run on one motion."""
+        begun = self.clock.seconds
+        y, miss = motion.start(jnp.asarray(self.t0), self.args)
+        trip = self.go(motion, self.t0, y, self.t1, step, None, lost, None)
+        return self.attempted([motion], [trip], miss, begun)
 
-    def attempt(self, made, motion, step: float, limit: float | None) -> Attempt:
-        """One run, with the steps of the user or those that suit the motion."""
+    def attempted(self, motions, trips, miss, begun: float) -> Attempt:
+        return attempted(
+            motions,
+            trips,
+            miss,
+            self.clock.seconds - begun,
+            times=self.times,
+            points=self.points,
+            look=self.observe,
+            args=self.args,
+        )
+
+    def go(self, motion, t, y, end, step, dt0, lost, allowed) -> Trip:
+        """One leg, with the steps of the user or those that suit the motion."""
         frozen = isinstance(motion, Galerkin)
-        y0, _ = motion.start(jnp.asarray(self.t0), self.args)
-        size = y0.size
-        self.stage = f"{size} functions" if frozen else f"{size} parameters"
-        scale = float(jnp.linalg.norm(y0)) / size**0.5
-        controller = self.controller
+        self.stage = f"{y.size} functions" if frozen else f"{y.size} parameters"
+        controller, solver = self.controller, self.solver
         if controller is None:
-            controller = dfx.PIDController(rtol=0.0, atol=step * scale)
-        solver = self.solver
-        if solver is None:
-            solver = default_solver(motion, step) if frozen else dfx.Dopri8()
-        facts = {
-            "motion": "frozen features" if frozen else "all parameters",
-            "params": motion.coefficients.shape[0] if frozen else size,
-            "rank": size,
-            "rows": len(motion.table.points) if frozen else len(motion.points),
-        }
-        return attempt_on(
+            # An array, as another number would be compiled anew.
+            atol = step * jnp.linalg.norm(y) / y.size**0.5
+            controller = dfx.PIDController(rtol=0.0, atol=atol)
+        if solver is None and frozen:
+            solver = ExponentialGauss(motion.rates, tolerance=1e-2 * step)
+        elif solver is None:
+            solver = dfx.Dopri8()
+        fixed = isinstance(controller, dfx.ConstantStepSize)
+        return integrate(
             motion,
             solver,
             controller,
-            made,
-            dt0=self.dt0,
+            t,
+            end,
+            y,
+            self.args,
+            dt0=self.dt0 if dt0 is None or fixed else dt0,
             event=self.event,
-            look=lambda **seen: self.look(limit, **seen),
-            times=self.times,
-            points=self.points,
-            observe=self.observe,
+            look=lambda **seen: self.look(lost, **seen),
+            allowed=allowed,
             max_steps=self.settings.max_steps,
-            seconds=lambda: self.clock.seconds,
-            facts=facts,
         )
 
     def look(self, limit, *, time, defect, steps):
@@ -231,36 +236,47 @@ class Run:
         found = np.full(num, np.nan)
         if errors is not None:
             found[: len(errors)] = errors[:num]
-        trip = best.trip
-        if bool(trip.result != RESULTS.successful):
-            result = trip.result
+        if bool(best.result != RESULTS.successful):
+            result = best.result
         reason = (
             ""
             if errors is not None
             else ("No two runs on frozen features came to the end, to compare with.")
         )
         attempts = [] if ladder is None else ladder.attempts
+        motion = best.route.legs[-1].motion
+        frozen = isinstance(motion, Galerkin)
+        missed, asked, size = best.looks.T
         stats = {
-            "num_steps": trip.steps,
-            "num_rejected": trip.rejected,
+            "num_steps": best.steps,
+            "num_rejected": sum(trip.rejected for trip in best.trips),
             "seconds": self.clock.seconds,
             "compile_seconds": self.clock.compile_seconds,
             "compilations": self.clock.compilations,
-            **{name: best.facts[name] for name in ("motion", "params", "rank", "rows")},
+            "motion": "frozen features" if frozen else "all parameters",
+            "params": len(motion.coefficients)
+            if frozen
+            else best.trips[-1].path.end.size,
+            "rank": best.trips[-1].path.end.size,
+            "rows": len(motion.table.points) if frozen else len(motion.points),
             "loss": None,
-            "held_out": float(trip.defects[-1]),
+            "held_out": float(missed[-1] / max(asked[-1], np.finfo(float).tiny)),
             "initial_miss": best.miss,
             "device": str(next(iter(jax.devices())).device_kind),
             "dtype": jnp.dtype(self.points.dtype).name,
             "attempts": tuple(
-                (a.facts["rank"], a.trip.reached, a.trip.steps, round(a.seconds, 3))
+                {
+                    "rank": tuple(t.path.end.size for t in a.trips),
+                    "reached": a.route.end,
+                    "num_steps": a.steps,
+                    "seconds": round(a.seconds, 3),
+                }
                 for a in attempts
             ),
         }
         last = found[-1] if num else np.nan
         return Evolved(
-            best.motion,
-            trip.path,
+            best.route,
             self.args,
             result=result,
             ts=self.times[:num],
@@ -269,13 +285,22 @@ class Run:
             error_reason=reason,
             stats=stats,
             history={
-                "time": trip.path.ts,
-                "defect": trip.defects,
-                "speed": trip.asked,
+                "time": best.route.ts,
+                "defect": missed / np.maximum(asked, np.finfo(float).tiny),
+                "speed": asked,
+                "size": size,
             },
             evolution=self.evolution,
-            event_mask=trip.event_mask,
+            event_mask=best.trips[-1].event_mask,
         )
+
+
+def step_for(level: float | None) -> float:
+    """The tolerance of a step in time, relative to the size of the solution."""
+    least = float(jnp.finfo(jnp.result_type(float)).eps ** CUT)
+    if level is None:
+        return least
+    return max(1e-2 * level, 0.3 * min(level, 3 * least))
 
 
 def network(evolution: Evolution, key: Any) -> Any:

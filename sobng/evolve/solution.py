@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from sobng.evolve.path import Path
+from sobng.evolve.path import Route
 from sobng.plotting.strip import plot_strip
 from sobng.results import RESULTS
 from sobng.solution import Facts, Solution
@@ -26,13 +26,12 @@ class Evolved(eqx.Module):
     - `error`: the estimate at the last time, or `None`, and then `error_reason` says why.
     - `stats`: steps, seconds, sizes, and which fields were tried.
     - `history`: one number for each step: `time`, `defect` (what the field could not
-      follow of the right-hand side, relatively, on held-out points) and `speed` (the root
-      mean square of the right-hand side).
+      follow of the right-hand side, relatively, on held-out points), `speed` and `size`
+      (root mean squares of the right-hand side and of the field).
     - `field`: the field at the last time.
     """
 
-    motion: Any
-    path: Path
+    route: Route
     args: PyTree
     field: PyTree
     result: RESULTS
@@ -48,8 +47,7 @@ class Evolved(eqx.Module):
 
     def __init__(
         self,
-        motion: Any,
-        path: Path,
+        route: Route,
         args: PyTree,
         *,
         result: Any,
@@ -63,11 +61,10 @@ class Evolved(eqx.Module):
         ys: PyTree = None,
         event_mask: PyTree = None,
     ):
-        """**Arguments:** as the attributes of the same names; `motion` is how the field
-        was moved, and `path` the state at all times.
+        """**Arguments:** as the attributes of the same names; `route` is the field at all
+        times, by how it was moved.
         """
-        self.motion = motion
-        self.path = path
+        self.route = route
         self.args = args
         self.result = result
         self.ts = ts
@@ -84,12 +81,12 @@ class Evolved(eqx.Module):
     @property
     def t0(self) -> float:
         """The first time."""
-        return float(self.path.ts[0])
+        return self.route.start
 
     @property
     def t1(self) -> float:
         """The last time that was reached."""
-        return float(self.path.ts[-1])
+        return self.route.end
 
     @property
     def domain(self) -> Any:
@@ -112,7 +109,7 @@ class Evolved(eqx.Module):
             raise ValueError(
                 f"The solution is known from t={self.t0:g} to t={self.t1:g}. Got t={time:g}."
             )
-        return self.motion.field(jnp.asarray(time), self.path(time), self.args)
+        return self.route.field(time, self.args)
 
     def __call__(self, t: Any, x: Any) -> Array:
         """The values at times and points.
@@ -128,7 +125,7 @@ class Evolved(eqx.Module):
         reached.
         """
         times = np.asarray(t, float)
-        x = jnp.asarray(x, self.path.start.dtype)
+        x = jnp.asarray(x, self.route.legs[0].path.start.dtype)
         dim = self.domain.dim
         if x.ndim == 0 or x.shape[-1] != dim:
             raise ValueError(
