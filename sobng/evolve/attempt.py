@@ -16,11 +16,12 @@ from sobng.results import RESULTS
 
 @dataclasses.dataclass
 class Attempt:
-    """A run, and its values at common times and points for comparison."""
+    """A run to a level, and its values at common times and points for comparison."""
 
     route: Route
     trips: tuple[Trip, ...]  # one for each leg
     miss: float
+    level: float
     seconds: float
     values: np.ndarray  # [times, n * out]
     times: np.ndarray
@@ -66,6 +67,7 @@ def attempted(
     motions: Sequence[Any],
     trips: Sequence[Trip],
     miss: Any,
+    level: float,
     seconds: float,
     *,
     times: np.ndarray,
@@ -85,7 +87,7 @@ def attempted(
     reached = times[times <= end + 1e-12 * max(1.0, abs(end))]
     at = lambda t: _values(route.field(min(t, end), args), points, look)
     values = np.asarray([np.asarray(at(float(t))) for t in reached])
-    return Attempt(route, tuple(trips), float(miss), seconds, values, times)
+    return Attempt(route, tuple(trips), float(miss), level, seconds, values, times)
 
 
 @eqx.filter_jit

@@ -82,14 +82,16 @@ class Ladder:
     def errors(self) -> np.ndarray | None:
         """Estimated relative L2 errors of the last run, by time.
 
-        What a run changed was the error of the run before it; what both missed of the
-        right-hand side tells how much of it is left.
+        What a run changed was the error of the run before it. How much of it is left
+        is told by what both missed of the right-hand side, and by their levels, as those
+        are what steps in time are held to.
         """
         done = self.whole
         if len(done) < 2:
             return None
         new, old = done[-1], done[-2]
-        factor = float(np.clip(new.missed / max(old.missed, 1e-300), 1e-3, 1.0))
+        left = max(new.missed / max(old.missed, 1e-300), new.level / old.level)
+        factor = min(left, 1.0)
         change = new.difference(old)
         # Rounding of the initial values; a misfit of kinks is no error of later times.
         floor = done[-1].miss if done[-1].miss < 1e-9 else 0.0

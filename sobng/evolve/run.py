@@ -113,7 +113,7 @@ class Run:
                 lost = LOST if allowed is None else None
                 return self.go(motion, t, y, end, step, dt0, lost, allowed)
 
-            return self.attempted(*grown(made, rungs, level, go), begun)
+            return self.attempted(*grown(made, rungs, level, go), level, begun)
 
         ladder = Ladder(
             made,
@@ -150,13 +150,14 @@ class Run:
         begun = self.clock.seconds
         y, miss = motion.start(jnp.asarray(self.t0), self.args)
         trip = self.go(motion, self.t0, y, self.t1, step, None, lost, None)
-        return self.attempted([motion], [trip], miss, begun)
+        return self.attempted([motion], [trip], miss, step, begun)
 
-    def attempted(self, motions, trips, miss, begun: float) -> Attempt:
+    def attempted(self, motions, trips, miss, level, begun: float) -> Attempt:
         return attempted(
             motions,
             trips,
             miss,
+            level,
             self.clock.seconds - begun,
             times=self.times,
             points=self.points,
