@@ -75,7 +75,7 @@ class Conserving(dfx.AbstractWrappedSolver):
         return self.solver.term_compatible_contr_kwargs
 
     @property
-    def interpolation_cls(self):  # pyright: ignore[reportIncompatibleVariableOverride]
+    def interpolation_cls(self):  # pyright: ignore
         return Ramp(self.solver.interpolation_cls)
 
     @property

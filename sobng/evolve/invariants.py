@@ -128,8 +128,19 @@ class Conserved(eqx.Module):
     integrands: tuple[Callable, ...] = eqx.field(static=True)
     orders: Orders = eqx.field(static=True)  # derivatives that the integrands read
 
-    def on(self, motion: Any, t0: Any, y0: Float[Array, " r"], args: Any) -> Invariants:
+    def on(
+        self,
+        motion: Any,
+        t0: Any,
+        y0: Float[Array, " r"],
+        args: Any,
+        first: Invariants | None = None,
+    ) -> Invariants:
         """The integrals of one motion, to be kept as they are at the start.
+
+        **Arguments:**
+
+        - `first`: those of the motion that the run began on, if that was another one.
 
         **Raises:** `ValueError` if the first field leaves no direction to keep them in.
         """
@@ -150,7 +161,10 @@ class Conserved(eqx.Module):
             points, weights = (jnp.asarray(a, y0.dtype) for a in made)
             frame = None
         ones = jnp.ones((count,), y0.dtype)
-        bare = Invariants(self.integrands, points, weights, frame, ones, ones)
+        target, scale = (ones, ones) if first is None else (first.target, first.scale)
+        bare = Invariants(self.integrands, points, weights, frame, target, scale)
+        if first is not None:
+            return bare
         target, scale, steep = _begun(bare, motion, jnp.asarray(t0, y0.dtype), y0, args)
         _check_slopes(self.integrands, scale, steep, jnp.linalg.norm(y0))
         scale = jnp.where(scale > 0, scale, jnp.linalg.norm(steep, axis=1))
@@ -166,8 +180,11 @@ def _frame(motion: Galerkin) -> Float[Array, "r r"]:
     if motion.walls is not None:
         rows = np.concatenate([rows, np.asarray(motion.walls.matrix)])
     scale = np.sqrt(np.asarray(motion.weights))
-    triangle = np.linalg.qr(rows * scale[:, None], mode="r")
-    return jnp.asarray(np.linalg.inv(triangle))
+    used = np.flatnonzero(np.any(rows != 0, axis=0))  # the others are padding
+    triangle = np.linalg.qr(rows[:, used] * scale[:, None], mode="r")
+    frame = np.zeros((rows.shape[1],) * 2, rows.dtype)
+    frame[np.ix_(used, used)] = np.linalg.inv(triangle)
+    return jnp.asarray(frame)
 
 
 @eqx.filter_jit
