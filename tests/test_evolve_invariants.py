@@ -117,7 +117,7 @@ def growing():
 
 def test_mass_and_momentum_of_a_wave_are_kept_to_rounding():
     solution = sn.evolve(
-        WAVE, t1=0.1, key=jr.key(0), tolerance=1e-4, conserve=[mass, momentum]
+        WAVE, t1=0.1, key=jr.key(0), tolerance=1e-2, conserve=[mass, momentum]
     )
     assert len(solution.stats["drift"]) == 2
     assert max(solution.stats["drift"]) < 1e-14
@@ -170,58 +170,50 @@ def test_a_disturbed_state_comes_back_to_the_level_set_by_the_shortest_way(drive
 END = jnp.asarray(0.25)
 
 
-def ended(grown, solver, dt0, controller):
-    """The error of a run on the level set, and its drift."""
-    motion, y0, invariants = grown
+def test_a_conserving_path_has_the_order_of_the_solver_inside(growing):
+    motion, y0, invariants = growing
+    solver, steps = Conserving(dfx.Bosh3(), invariants), dfx.ConstantStepSize()
+    errors = []
+    for dt0 in (1 / 16, 1 / 32):
+        path = integrate(motion, solver, steps, 0.0, 0.25, y0, None, dt0=dt0).path
+        wanted = normalised(0.25, motion.table.points)
+        errors.append(jnp.linalg.norm(motion.table.values @ path.end - wanted))
+        # The interpolation meets the corrected states.
+        assert np.max(np.abs(path.infos["correction"])) > 1e-9
+        for t in path.ts:
+            assert jnp.abs(drifted(invariants, motion, END, path(t))) < 1e-14
+        assert max(drift([path])) < 1e-14
+    assert abs(jnp.log2(errors[0] / errors[1]) - 3) < 0.3
+
+
+@pytest.mark.parametrize("implicit", [False, True])
+def test_exponential_and_implicit_solvers_conserve(growing, implicit):
+    motion, y0, invariants = growing
+    solver = dfx.ImplicitEuler() if implicit else sn.ExponentialGauss(motion.rates)
+    step = 1e-3 if implicit else 1e-11
     found = dfx.diffeqsolve(
         TERMS,
         Conserving(solver, invariants),
         0.0,
         0.25,
-        dt0,
+        None,
         y0,
         (motion, None),
-        stepsize_controller=controller,
+        stepsize_controller=dfx.PIDController(rtol=0.0, atol=step),
     )
     (end,) = found.ys
-    far = jnp.max(jnp.abs(drifted(invariants, motion, END, end)))
+    assert jnp.abs(drifted(invariants, motion, END, end)) < 1e-14
     wanted = normalised(0.25, motion.table.points)
-    return jnp.max(jnp.abs(motion.table.values @ end - wanted)), far
-
-
-def test_a_conserving_solver_has_the_order_of_the_one_inside(growing):
-    steps = dfx.ConstantStepSize()
-    coarse, fine = (ended(growing, dfx.Bosh3(), h, steps)[0] for h in (1 / 16, 1 / 32))
-    assert abs(jnp.log2(coarse / fine) - 3) < 0.3
-
-
-@pytest.mark.parametrize("implicit", [False, True])
-def test_exponential_and_implicit_solvers_conserve(growing, implicit):
-    motion, _, _ = growing
-    solver = dfx.ImplicitEuler() if implicit else sn.ExponentialGauss(motion.rates)
-    step = 1e-3 if implicit else 1e-11
-    controller = dfx.PIDController(rtol=0.0, atol=step)
-    error, far = ended(growing, solver, None, controller)
-    assert error < (3e-2 if implicit else 1e-9) and far < 1e-14
-
-
-def test_a_path_meets_the_corrected_states(growing):
-    motion, y0, invariants = growing
-    solver = Conserving(dfx.Heun(), invariants)
-    steps = dfx.ConstantStepSize()
-    path = integrate(motion, solver, steps, 0.0, 0.5, y0, None, dt0=0.25).path
-    assert jnp.max(jnp.abs(path.infos["correction"])) > 1e-5
-    for t in path.ts:
-        assert jnp.abs(drifted(invariants, motion, END, path(t))) < 1e-14
-    assert max(drift([path])) < 1e-14
+    error = jnp.max(jnp.abs(motion.table.values @ end - wanted))
+    assert error < (3e-2 if implicit else 1e-9)
 
 
 def test_all_parameters_move_along_the_level_set(getkey):
     inner = sn.MLP(2, width=6, depth=1, key=getkey())
     field = sn.PeriodicEmbedding(inner, {0: 2.0})
-    motion = moving(WAVE, field, 0.0, 1.0, None, getkey(), num=80)
+    motion = moving(GROWTH, field, 0.0, 1.0, None, getkey(), num=80)
     y, _ = motion.start(START, None)
-    invariants = kept([mass, momentum], WAVE, motion, y)
+    invariants = kept([momentum], GROWTH, motion, y)
     along = projected(invariants, motion, y, jr.normal(getkey(), y.shape))
     slopes = sloped(invariants, motion, y)
     assert jnp.max(jnp.abs(slopes @ along)) < 1e-12 * jnp.linalg.norm(slopes)
@@ -259,10 +251,16 @@ def test_what_is_no_integrand_is_refused(integrands, says):
         ([lambda u, x, args: 1.0 + 0 * u(x)], "does not change to first order"),
         ([lambda u, x, args: jnp.sqrt(u(x) - u(x))], "not finite"),
         ([mass, lambda u, x, args: 2 * u(x)], "`mass`, `<lambda>` change together"),
-        ([mass] * 99, "names 99 integrands, and the field has"),
     ],
 )
 def test_integrals_that_no_field_can_keep_are_refused(growing, integrands, says):
     motion, y0, _ = growing
     with pytest.raises(ValueError, match=says):
         kept(integrands, GROWTH, motion, y0)
+
+
+def test_more_integrals_than_parameters_are_refused(growing):
+    motion, y0, _ = growing
+    held = conserved([momentum], GROWTH, None, jr.key(5))
+    with pytest.raises(ValueError, match="names 1 integrands, and the field has 0"):
+        held.on(motion, 0.0, y0[:0], None)
