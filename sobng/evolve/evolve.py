@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from sobng.evolve.checks import check_evolution, check_times, check_tolerance
+from sobng.evolve.invariants import conserved
 from sobng.evolve.run import Run
 from sobng.evolve.solution import Evolved
 from sobng.results import RESULTS
@@ -32,6 +33,7 @@ def evolve(
     dt0: Any = None,
     saveat: Any = None,
     event: Any = None,
+    conserve: Any = (),
     key: Any,
     args: Any = None,
     max_steps: Any = 100_000,
@@ -93,6 +95,11 @@ def evolve(
         features.
     - `saveat`: a `diffrax.SaveAt` whose `ts` are the times at which errors are
         estimated. The solution can be evaluated at all times anyway.
+    - `conserve`: integrands `f(u, x, args)`, real numbers at one point, whose integrals
+        over the domain (not means) stay as they are at first, to rounding, at the ends
+        of all steps: velocities are projected along them in $L^2$ for features, in the
+        parameters otherwise. `stats["drift"]` is the largest change of each, relative to
+        the first integral of its absolute value.
     - `args`: handed to all functions of the evolution, instead of its own.
     - `max_steps`: the most accepted steps of one run.
     - `time_limit`: the most seconds, compilation not counted.
@@ -138,6 +145,7 @@ def evolve(
         controller=stepsize_controller,
         dt0=dt0,
         event=event,
+        conserved=conserved(conserve, evolution, args, key),
     )
     with lapack_threads(1):
         found = run.solve(field)

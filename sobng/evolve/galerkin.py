@@ -62,6 +62,7 @@ class Galerkin(eqx.Module):
     lift: Any
     table: Table
     held_out: Table
+    weights: Float[Array, " rows"]  # of values at the points, then of boundary rows
     project: Float[Array, "r rows"]
     walls: Any
     coefficients: Float[Array, "params r"]

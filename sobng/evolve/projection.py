@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, PyTree
 from sobng.evolve.galerkin import Galerkin, Table, wall_rows, Walls
 from sobng.evolve.rates import diagonalised, Rates
 from sobng.evolve.taylor import (
+    by_order,
     derivatives,
     needed_orders,
     Orders,
@@ -76,7 +77,13 @@ class Setting(eqx.Module):
 
 
 def setting(
-    evolution: Evolution, unknown: PyTree, t0: float, t1: float, args: Any, key: Any
+    evolution: Evolution,
+    unknown: PyTree,
+    t0: float,
+    t1: float,
+    args: Any,
+    key: Any,
+    also: Orders = (),
 ) -> Setting | None:
     """Looks at the right-hand side; `None` if it is no differential operator of an order
     that is looked for.
@@ -84,6 +91,7 @@ def setting(
     **Arguments:**
 
     - `unknown`: a field of any size that obeys the boundary conditions.
+    - `also`: derivatives that are needed for other things.
     """
     params, rest = partition(unknown)
     flat, unravel = jfu.ravel_pytree(params)
@@ -95,7 +103,9 @@ def setting(
     points, _ = evolution.domain.interior.sample(8, key)
     rhs = lambda u, x: evolution.rhs(u, start, x, args)
     orders = needed_orders(rhs, trials, jnp.asarray(points, flat.dtype))
-    return None if orders is None else Setting(evolution, orders, t0, t1, args)
+    if orders is None:
+        return None
+    return Setting(evolution, by_order({*orders, *also}), t0, t1, args)
 
 
 @eqx.filter_jit
@@ -152,7 +162,8 @@ def galerkin(
         firm = np.full((len(matrix),), FIRM * ratio, dtype)
         stack = np.concatenate([stack, firm[:, None] * matrix])
     frame, coefficients = _orthonormal(stack)
-    project = frame.T * np.concatenate([scale, firm])
+    heavy = np.concatenate([scale, firm])
+    project = frame.T * heavy
     lift = lift_of(blank, inside[:64])
     table, watch = (
         Table(p, jnp.asarray(f.reshape(-1, f.shape[-1]) @ coefficients), orders, out)
@@ -170,6 +181,7 @@ def galerkin(
         lift=lift,
         table=table,
         held_out=watch,
+        weights=jnp.asarray(heavy**2),
         project=jnp.asarray(project),
         walls=walls,
         coefficients=jnp.asarray(coefficients),

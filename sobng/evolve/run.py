@@ -12,6 +12,7 @@ import numpy as np
 from sobng.clock import Clock
 from sobng.evaluation import observed
 from sobng.evolve.attempt import Attempt, attempted
+from sobng.evolve.conserving import Conserving, drift, settled
 from sobng.evolve.exponential import ExponentialGauss
 from sobng.evolve.features import feature_unknown, periods, rule
 from sobng.evolve.galerkin import Galerkin
@@ -61,6 +62,7 @@ class Run:
         controller,
         dt0,
         event,
+        conserved,
     ):
         self.evolution = evolution
         self.t0, self.t1, self.args = t0, t1, args
@@ -68,6 +70,7 @@ class Run:
         self.times = times
         self.solver, self.controller, self.dt0 = solver, controller, dt0
         self.event = event
+        self.conserved, self.kept = conserved, None
         self.key, point_key = jr.split(key)
         points, _ = evolution.domain.interior.sample(COMPARED, point_key)
         self.points = jnp.asarray(points)
@@ -101,7 +104,8 @@ class Run:
         right-hand side is not local."""
         end = self.t1 if reached is None else reached
         small = feature_unknown(self.evolution, 2.0, 12, self.t0, self.args, self.key)
-        made = setting(self.evolution, small, self.t0, end, self.args, self.key)
+        also = self.conserved.orders
+        made = setting(self.evolution, small, self.t0, end, self.args, self.key, also)
         if made is None or end <= self.t0:
             return None
 
@@ -127,7 +131,8 @@ class Run:
 
     def given(self, unknown: Any) -> Attempt:
         """A user's field: its last layer where that follows, else all of it."""
-        made = setting(self.evolution, unknown, self.t0, self.t1, self.args, self.key)
+        span, also = (self.t0, self.t1), self.conserved.orders
+        made = setting(self.evolution, unknown, *span, self.args, self.key, also)
         linear, _ = eqx.partition(unknown, linear_leaves(unknown))
         size = sum(leaf.size for leaf in jax.tree.leaves(linear))
         if made is not None and size >= ENOUGH:
@@ -178,6 +183,12 @@ class Run:
             solver = ExponentialGauss(motion.rates, tolerance=1e-2 * step)
         elif solver is None:
             solver = dfx.Dopri8()
+        if self.conserved.integrands:
+            # Later legs keep what the first one began with.
+            first = self.kept if t > self.t0 else None
+            self.kept = self.conserved.on(motion, t, y, self.args, first)
+            y = settled(self.kept, motion, t, y, self.args)
+            solver = Conserving(solver, self.kept)
         fixed = isinstance(controller, dfx.ConstantStepSize)
         return integrate(
             motion,
@@ -263,6 +274,7 @@ class Run:
             "loss": None,
             "held_out": float(missed[-1] / max(asked[-1], np.finfo(float).tiny)),
             "initial_miss": best.miss,
+            "drift": drift([trip.path for trip in best.trips]),
             "device": str(next(iter(jax.devices())).device_kind),
             "dtype": jnp.dtype(self.points.dtype).name,
             "attempts": tuple(

@@ -24,7 +24,8 @@ class Evolved(eqx.Module):
     - `errors`: at each of them an estimate of the relative L2 error, `nan` where there
       is none.
     - `error`: the estimate at the last time, or `None`, and then `error_reason` says why.
-    - `stats`: steps, seconds, sizes, and which fields were tried.
+    - `stats`: steps, seconds, sizes, which fields were tried, and by how much what was
+      to be conserved has drifted.
     - `history`: one number for each step: `time`, `defect` (what the field could not
       follow of the right-hand side, relatively, on held-out points), `speed` and `size`
       (root mean squares of the right-hand side and of the field).

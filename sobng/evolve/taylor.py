@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -29,9 +29,12 @@ def orders_up_to(dim: int, order: int) -> Orders:
         pairs = itertools.combinations_with_replacement(units, 2)
         second = [tuple(map(sum, zip(a, b, strict=True))) for a, b in pairs]
         indices = [(0,) * dim, *units, *second]
-    return tuple(
-        sorted((i for i in indices if sum(i) <= order), key=lambda i: (sum(i), i))
-    )
+    return by_order(i for i in indices if sum(i) <= order)
+
+
+def by_order(indices: Iterable[tuple[int, ...]]) -> Orders:
+    """Multi-indices in the order in which tables hold them."""
+    return tuple(sorted(indices, key=lambda i: (sum(i), i)))
 
 
 def derivative(function: Callable, order: Sequence[int]) -> Callable[[Point], Value]:
@@ -118,17 +121,16 @@ def _same(rhs, u, points, orders) -> bool:
 def _slopes(rhs, u, points, orders):
     def at(x):
         local = lambda partials: jnp.asarray(rhs(Taylor(x, partials, orders), x))
-        return jax.jacfwd(local)(derivatives(u, orders)(x))
+        partials = derivatives(u, orders)(x)
+        return jnp.moveaxis(jax.jacfwd(local)(partials), -partials.ndim, 0)
 
     return jax.vmap(at)(points)
 
 
 def _used(rhs, u, points, orders) -> np.ndarray:
     """Whether each derivative changes the right-hand side, at some point."""
-    found = _slopes(rhs, u, points, orders)  # [n, *out, orders, *out]
-    out = (found.ndim - 2) // 2
-    axes = tuple(i for i in range(found.ndim) if i != 1 + out)
-    return np.asarray(jnp.any(found != 0, axis=axes))
+    found = _slopes(rhs, u, points, orders)  # [n, orders, ...]
+    return np.asarray(jnp.any(found != 0, axis=(0, *range(2, found.ndim))))
 
 
 def sensitivities(rhs: Callable, local: Taylor) -> Any:
