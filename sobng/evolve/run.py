@@ -57,12 +57,13 @@ class Run:
         times,
         key,
         *,
+        jet,
         solver,
         controller,
         dt0,
         event,
     ):
-        self.evolution = evolution
+        self.evolution, self.jet = evolution, jet
         self.t0, self.t1, self.args = t0, t1, args
         self.settings = settings
         self.times = times
@@ -101,7 +102,9 @@ class Run:
         right-hand side is not local."""
         end = self.t1 if reached is None else reached
         small = feature_unknown(self.evolution, 2.0, 12, self.t0, self.args, self.key)
-        made = setting(self.evolution, small, self.t0, end, self.args, self.key)
+        made = setting(
+            self.evolution, small, self.t0, end, self.args, self.key, self.jet
+        )
         if made is None or end <= self.t0:
             return None
 
@@ -127,7 +130,9 @@ class Run:
 
     def given(self, unknown: Any) -> Attempt:
         """A user's field: its last layer where that follows, else all of it."""
-        made = setting(self.evolution, unknown, self.t0, self.t1, self.args, self.key)
+        made = setting(
+            self.evolution, unknown, self.t0, self.t1, self.args, self.key, self.jet
+        )
         linear, _ = eqx.partition(unknown, linear_leaves(unknown))
         size = sum(leaf.size for leaf in jax.tree.leaves(linear))
         if made is not None and size >= ENOUGH:
@@ -142,7 +147,9 @@ class Run:
         self.stage = "initial values"
         limit = None if self.settings.time_limit is None else self.seconds_left() / 3
         unknown = fitted(self.evolution, unknown, self.t0, self.args, self.key, limit)
-        motion = moving(self.evolution, unknown, self.t0, self.t1, self.args, self.key)
+        motion = moving(
+            self.evolution, unknown, self.t0, self.t1, self.args, self.key, jet=self.jet
+        )
         return self.alone(motion, MOVING_STEP, None)
 
     def alone(self, motion: Any, step: float, lost: float | None) -> Attempt:
