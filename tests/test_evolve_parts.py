@@ -178,7 +178,7 @@ def test_all_parameters_move_along_the_orthogonal_projection(getkey):
     motion = moving(EVOLUTION, field, 0.0, 1.0, None, getkey(), num=80)
     y, _ = motion.start(jnp.asarray(0.0), None)
     scale = jnp.sqrt(motion.weights)
-    matrix = motion.jacobian(0.0, y, None) * scale[:, None]
+    matrix = motion.jacobian(lambda y: motion.field(0.0, y, None), y) * scale[:, None]
     target = motion.rows(motion.wanted(0.0, y, None)) * scale
     velocity = motion.velocity(0.0, y, None)
     left = target - matrix @ velocity

@@ -81,22 +81,28 @@ class Moving(eqx.Module):
         each = len(self.jet.terms) * (self.evolution.out or 1)
         return jnp.sqrt(jnp.repeat(self.weights, each))
 
-    def jacobian(self, t: Any, y: Array, args: Any) -> Float[Array, "rows params"]:
-        """The derivative of the rows of the field in the parameters."""
-        at = lambda x: jax.jacrev(lambda y: self.jet(self.field(t, y, args), x))(y)
+    def jacobian(
+        self, function: Callable[[Array], Callable], y: Array
+    ) -> Float[Array, "rows params"]:
+        """The derivative of the rows of a function that depends on the parameters."""
+        at = lambda x: jax.jacrev(lambda y: self.jet(function(y), x))(y)
         return chunked(at, 256, self.points).reshape(-1, y.size)
+
+    def missed(self, t: Any, y: Array, args: Any) -> Array:
+        """The residuals of the boundary conditions that are not built in."""
+        u = self.field(t, y, args)
+        return wall_rows(self.conditions, self.wall_points, u, t, args)
 
     def velocity(self, t: Any, y: Array, args: Any) -> Array:
         """The projected right-hand side."""
         t = jnp.asarray(t, y.dtype)
-        matrix = self.jacobian(t, y, args) * self.scale[:, None]
+        matrix = self.jacobian(lambda y: self.field(t, y, args), y)
+        matrix = matrix * self.scale[:, None]
         target = self.rows(self.wanted(t, y, args)) * self.scale
         if self.conditions:
-            rows = lambda t, y: wall_rows(
-                self.conditions, self.wall_points, self.field(t, y, args), t, args
-            )
-            miss, slope = jax.jvp(lambda t: rows(t, y), (t,), (jnp.ones_like(t),))
-            wall = jax.jacrev(lambda y: rows(t, y))(y)
+            at = lambda t: self.missed(t, y, args)
+            miss, slope = jax.jvp(at, (t,), (jnp.ones_like(t),))
+            wall = jax.jacrev(lambda y: self.missed(t, y, args))(y)
             firm = FIRM * jnp.linalg.norm(matrix) / jnp.linalg.norm(wall)
             matrix = jnp.concatenate([matrix, firm * wall])
             target = jnp.concatenate([target, -firm * (slope + self.speed * miss)])
