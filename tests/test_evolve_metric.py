@@ -3,7 +3,6 @@
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-import numpy as np
 import pytest
 
 import sobng as sn
@@ -98,6 +97,7 @@ def test_l2_is_the_default_to_the_bit(getkey):
     assert jnp.all(same)
 
 
+@pytest.mark.slow
 def test_burgers_in_h1_comes_to_the_solution_in_l2():
     options = {"t0": 0.0, "t1": 0.2, "key": jr.key(0), "tolerance": 1e-6}
     one = sn.evolve(EVOLUTION, **options)

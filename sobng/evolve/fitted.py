@@ -32,8 +32,12 @@ class FittedRungeKutta(dfx.AbstractAdaptiveSolver):
     that of the method plus what the field cannot represent, and the motion of parameters
     that matter little to the function does not limit it. Boundary conditions that are not
     built in hold at every stage. For stiff equations take a stiffly accurate implicit
-    method: its stages are solved as they stand, linearised as functions, and no velocity of
-    the parameters enters them.
+    method: its stages are solved as they stand, linearised as functions, and the velocity
+    of the parameters is used between the steps only, to interpolate.
+
+    A correction is tried with several dampings, of which the one with the least residual is
+    taken: one factorisation for all. Undamped ones diverge along parameters that hardly
+    change the function.
 
     The error of a step is relative to the size of the function in the metric, and is spread
     over the parameters so that tolerances of `stepsize_controller` mean just that. Where

@@ -14,6 +14,7 @@ from sobng.evaluation import observed
 from sobng.evolve.attempt import Attempt, attempted
 from sobng.evolve.exponential import ExponentialGauss
 from sobng.evolve.features import feature_unknown, periods, rule
+from sobng.evolve.fitted import FittedRungeKutta
 from sobng.evolve.galerkin import Galerkin
 from sobng.evolve.growth import grown, Rungs
 from sobng.evolve.integrate import integrate, Trip
@@ -180,7 +181,7 @@ class Run:
             # An array, as another number would be compiled anew.
             atol = step * jnp.linalg.norm(y) / y.size**0.5
             controller = dfx.PIDController(rtol=0.0, atol=atol)
-        if solver is None and frozen:
+        if frozen and (solver is None or isinstance(solver, FittedRungeKutta)):
             solver = ExponentialGauss(motion.rates, tolerance=1e-2 * step)
         elif solver is None:
             solver = dfx.Dopri8()
