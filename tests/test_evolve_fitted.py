@@ -53,7 +53,7 @@ def at_end(motion, solver, end, step):
 
 def errors_of(motion, solver, end, exact):
     """With ever half the steps: one, two, four."""
-    steps = end / 2 ** jnp.arange(3)
+    steps = end / 2.0 ** jnp.arange(3.0)
     found = [at_end(motion, solver, end, step) for step in steps]
     return jnp.stack([jnp.max(jnp.abs(values - exact)) for values in found])
 

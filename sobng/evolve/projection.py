@@ -279,8 +279,11 @@ def _diagonalised(found: Galerkin, made: Setting, key: jax.Array) -> Galerkin:
     linear = all(np.max(np.abs(s - now)) <= reach for s in slopes[1:])
     if not linear:
         # What the points agree on: a linear part that stays one.
-        values = _slopes(found, times[0], y0, args, VALUES)
-        now = np.asarray(_constant(found, jnp.mean(values, axis=0), made.orders))
+        if made.jet == VALUES:
+            now = np.broadcast_to(np.mean(now, axis=0, keepdims=True), now.shape)
+        else:
+            values = _slopes(found, times[0], y0, args, VALUES)
+            now = np.asarray(_constant(found, jnp.mean(values, axis=0), made.orders))
     out = 1 if table.out is None else table.out
     n, num = len(table.points), len(table.orders)
     now = now.reshape(n, -1, num, out)
