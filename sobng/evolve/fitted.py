@@ -34,7 +34,7 @@ class FittedRungeKutta(dfx.AbstractAdaptiveSolver):
     corrections, so that a step leaves the tangent space that it began in: its error is
     that of the method plus what the field cannot represent, and the motion of parameters
     that matter little to the function does not limit it. Boundary conditions that are not
-    built in hold at every stage. For stiff equations take a stiffly accurate implicit
+    built in are rows of every fit. For stiff equations take a stiffly accurate implicit
     method: its stages are solved as they stand, linearised as functions, and the velocity
     of the parameters is used between the steps only, to interpolate.
 
