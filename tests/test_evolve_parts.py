@@ -16,6 +16,7 @@ from sobng.evolve.projection import galerkin, setting
 from sobng.evolve.rates import diagonalised, Rates
 from sobng.evolve.taylor import needed_orders
 from sobng.linalg.damped import damped_solution
+from sobng.metrics.sobolev import VALUES
 
 
 CIRCLE = sn.Interval(-1.0, 1.0)
@@ -33,10 +34,10 @@ EVOLUTION = sn.Evolution(
 )
 
 
-def on_features(evolution, bandwidth, end):
+def on_features(evolution, bandwidth, end, jet=VALUES):
     """The motion of so many frozen features."""
     small = feature_unknown(evolution, 2.0, 8, 0.0, None, jr.key(0))
-    made = setting(evolution, small, 0.0, end, None, jr.key(1))
+    made = setting(evolution, small, 0.0, end, None, jr.key(1), jet)
     num = count(evolution, bandwidth)
     unknown = feature_unknown(evolution, bandwidth, num, 0.0, None, jr.key(2))
     points, weights = rule(evolution, points_for(evolution, bandwidth, num))
@@ -177,8 +178,8 @@ def test_all_parameters_move_along_the_orthogonal_projection(getkey):
     motion = moving(EVOLUTION, field, 0.0, 1.0, None, getkey(), num=80)
     y, _ = motion.start(jnp.asarray(0.0), None)
     scale = jnp.sqrt(motion.weights)
-    matrix = motion.jacobian(motion.points, 0.0, y, None) * scale[:, None]
-    target = motion.rate(motion.points, 0.0, y, None) * scale
+    matrix = motion.jacobian(lambda y: motion.field(0.0, y, None), y) * scale[:, None]
+    target = motion.rows(motion.wanted(0.0, y, None)) * scale
     velocity = motion.velocity(0.0, y, None)
     left = target - matrix @ velocity
     damping = motion.damping * jnp.linalg.norm(matrix) / y.size**0.5

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sobng.loop import reachable
+from sobng.metrics.sobolev import Jet, SobolevMetric
 from sobng.problem import Dirichlet, Evolution, Periodic
 from sobng.problem.evolution import value_in_time
 from sobng.typing import Point
@@ -101,6 +102,24 @@ def _check_period(evolution, condition, args, scale) -> None:
                 f"at x = {np.asarray(x).round(6).tolist()} and one period on they differ by "
                 f"{float(jnp.max(jnp.abs(gap))):.3g}."
             )
+
+
+def check_metric(metric: Any, dim: int) -> Jet:
+    """What a metric sees of a function at a point.
+
+    **Raises:** `ValueError` for metrics that are no integrals of derivatives, or that do
+    not see all functions.
+    """
+    if metric is None:
+        metric = SobolevMetric(0)
+    local = isinstance(metric, SobolevMetric) and metric.norm is None
+    if not local or metric.extension or metric.homogeneous:
+        raise ValueError(
+            "The right-hand side of an evolution is projected in the metric of a Sobolev "
+            "space of integer order without boundary terms, `SobolevMetric(order, "
+            f"weights=..., scale=...)`, or in L2 by default. Got {metric!r}."
+        )
+    return metric.jet(dim)
 
 
 def check_tolerance(tolerance: float | None, dtype: Any) -> None:

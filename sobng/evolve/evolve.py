@@ -9,7 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from sobng.evolve.checks import check_evolution, check_times, check_tolerance
+from sobng.evolve.checks import (
+    check_evolution,
+    check_metric,
+    check_times,
+    check_tolerance,
+)
 from sobng.evolve.invariants import conserved
 from sobng.evolve.run import Run
 from sobng.evolve.solution import Evolved
@@ -28,6 +33,7 @@ def evolve(
     t0: Any = 0.0,
     t1: Any = 1.0,
     *,
+    metric: Any = None,
     solver: Any = None,
     stepsize_controller: Any = None,
     dt0: Any = None,
@@ -88,11 +94,14 @@ def evolve(
 
     **Other arguments:**
 
+    - `metric`: a [`sobng.SobolevMetric`][] of integer order in which the right-hand side is
+        projected, with derivatives of it; $L^2$ by default. Order one keeps slopes, which
+        costs derivatives of one order more.
     - `solver`: a Diffrax solver, for instance `diffrax.Kvaerno5()`; by default exponential
         steps for features and `diffrax.Dopri8()` for all parameters.
     - `stepsize_controller`, `dt0`, `event`: as in `diffrax.diffeqsolve`; the state is the
-        vector of coefficients or parameters, and its size that of the $L^2$ norm for
-        features.
+        vector of coefficients or parameters, and its size that of the norm of the metric
+        for features.
     - `saveat`: a `diffrax.SaveAt` whose `ts` are the times at which errors are
         estimated. The solution can be evaluated at all times anyway.
     - `conserve`: integrands `f(u, x, args)`, real numbers at one point, whose integrals
@@ -141,6 +150,7 @@ def evolve(
         settings,
         times,
         key,
+        jet=check_metric(metric, evolution.dim),
         solver=solver,
         controller=stepsize_controller,
         dt0=dt0,

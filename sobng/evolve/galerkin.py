@@ -20,6 +20,7 @@ from sobng.evolve.walls import (
     residual_in_time,
 )
 from sobng.fields.partition import combine, linear_leaves
+from sobng.metrics.sobolev import Jet
 from sobng.precision import matmul
 from sobng.problem import Evolution
 from sobng.typing import Point, Value
@@ -53,8 +54,8 @@ class Table(eqx.Module):
 class Galerkin(eqx.Module):
     r"""$y' = P\,F(u_y)$ with the orthogonal projection $P$ on frozen features.
 
-    The basis is orthonormal on the weighted points but for a rotation and a scaling of
-    pairs that make the linear part of $F$ diagonal.
+    The basis is orthonormal in the metric, on the weighted points, but for a rotation and
+    a scaling of pairs that make the linear part of $F$ diagonal.
     """
 
     evolution: Evolution
@@ -65,17 +66,25 @@ class Galerkin(eqx.Module):
     weights: Float[Array, " rows"]  # of values at the points, then of boundary rows
     project: Float[Array, "r rows"]
     walls: Any
+    jet: Jet  # what the metric sees of a function
     coefficients: Float[Array, "params r"]
     rates: Rates
     linear: bool
     moving: bool = eqx.field(static=True)
 
-    def rate(self, table: Table, t: Any, y: Float[Array, " r"], args: Any) -> Array:
-        """What the features are to do, at the points of a table: `[n, *out]`."""
+    def rate(
+        self,
+        table: Table,
+        t: Any,
+        y: Float[Array, " r"],
+        args: Any,
+        see: Callable = lambda f, x: f(x),
+    ) -> Array:
+        """What the features are to do, at the points of a table: `[n, *out]`, or what
+        `see(f, x)` tells of it."""
         lift: Any = self.lift_at(args)
 
-        def at(x, partials):
-            local = Taylor(x, partials, table.orders)
+        def wanted(local, x):
             if lift is None:
                 return jnp.asarray(self.evolution.rhs(local, t, x, args), x.dtype)
             carried: Any = lift
@@ -87,12 +96,16 @@ class Galerkin(eqx.Module):
             one = jnp.ones_like(t)
             return value - jax.jvp(lambda t: carried(t)(x), (t,), (one,))[1]
 
+        def at(x, partials):
+            local = Taylor(x, partials, table.orders)
+            return see(lambda x: wanted(local, x), x)
+
         return jax.vmap(at)(table.points, table.partials(y))
 
     def velocity(self, t: Any, y: Float[Array, " r"], args: Any) -> Float[Array, " r"]:
         """The projected right-hand side."""
         t = jnp.asarray(t, y.dtype)
-        rows = jnp.ravel(self.rate(self.table, t, y, args))
+        rows = jnp.ravel(self.rate(self.table, t, y, args, self.jet))
         if self.walls is not None:
             lift = self.lift_at(args)
             wall = lambda t: self.walls.offset(lift, t, args)
@@ -113,22 +126,29 @@ class Galerkin(eqx.Module):
             values = values + jnp.ravel(jax.vmap(lift(t))(self.held_out.points))
         return jnp.stack([jnp.mean(v**2) for v in (wanted - done, wanted, values)])
 
+    def rows(self, function: Callable) -> Float[Array, " rows"]:
+        """What the metric sees of a function of a point at the points."""
+        see = jax.vmap(lambda x: self.jet(function, x))
+        return jnp.ravel(see(self.table.points))
+
     @eqx.filter_jit
     def field(self, t: Any, y: Float[Array, " r"], args: Any) -> PyTree:
         """The field at one time.
 
         The coefficients of nearly dependent features are large, and lose digits to
-        rounding: what they miss of the values is fitted again.
+        rounding: what they miss is fitted again.
         """
         params, rest = eqx.partition(self.unknown, linear_leaves(self.unknown))
         _, unravel = jfu.ravel_pytree(params)
-        wanted = matmul(self.table.values, y)
-        bare = jax.vmap(self.unknown)(self.table.points)
+        local = lambda x, partials: Taylor(x, partials, self.table.orders)
+        see = lambda x, partials: self.jet(local(x, partials), x)
+        wanted = jnp.ravel(jax.vmap(see)(self.table.points, self.table.partials(y)))
+        bare = self.rows(self.unknown)
         coefficients = matmul(self.coefficients, y)
         size = len(wanted)
         for _ in range(REFITS):
-            found = jax.vmap(combine(unravel(coefficients), rest))(self.table.points)
-            miss = wanted - jnp.ravel(found - bare)
+            found = self.rows(combine(unravel(coefficients), rest))
+            miss = wanted - (found - bare)
             again = matmul(self.project[:, :size], miss)
             coefficients = coefficients + matmul(self.coefficients, again)
         moved = combine(unravel(coefficients), rest)
@@ -146,12 +166,13 @@ class Galerkin(eqx.Module):
         t = jnp.asarray(t, self.table.points.dtype)
         lift = self.lift_at(args)
         plain = (lambda x: 0 * u(x)) if lift is None else lift(t)
-        wanted = lambda points: jnp.ravel(jax.vmap(lambda x: u(x) - plain(x))(points))
-        rows = wanted(self.table.points)
+        wanted = lambda x: u(x) - plain(x)
+        rows = self.rows(wanted)
         if self.walls is not None:
             rows = jnp.concatenate([rows, -self.walls.offset(lift, t, args)])
         y = matmul(self.project, rows)
-        miss = wanted(self.held_out.points) - matmul(self.held_out.values, y)
+        held_out = jnp.ravel(jax.vmap(wanted)(self.held_out.points))
+        miss = held_out - matmul(self.held_out.values, y)
         size = jnp.linalg.norm(jnp.ravel(jax.vmap(u)(self.held_out.points)))
         return y, jnp.linalg.norm(miss) / jnp.maximum(size, jnp.finfo(y.dtype).tiny)
 

@@ -1,5 +1,6 @@
 """An evolution in which all parameters of a field move."""
 
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -16,10 +17,12 @@ from sobng.evolve.walls import at_time, has_moments, left_over
 from sobng.fields.partition import combine, partition
 from sobng.geometry.box import Interval
 from sobng.linalg.damped import damped_solution
+from sobng.metrics.sobolev import Jet, VALUES
 from sobng.problem import Condition, Evolution, Problem
 from sobng.solve import solve
 from sobng.stages.all_parameters import AllParameters
 from sobng.system import chunked
+from sobng.typing import Point, Value
 
 
 DAMPING = 1e-9
@@ -32,8 +35,8 @@ CLUSTERED = 0.7
 class Moving(eqx.Module):
     r"""$\theta' = \arg\min_v |J v - F(u_\theta)|^2 + \mu |v|^2$ on weighted points.
 
-    The projection of the right-hand side on the tangent space of the field, by an
-    orthogonal factorisation at every time: normal equations would lose half the digits.
+    The projection of the right-hand side on the tangent space of the field in a metric, by
+    an orthogonal factorisation at every time: normal equations would lose half the digits.
     """
 
     evolution: Evolution
@@ -44,6 +47,7 @@ class Moving(eqx.Module):
     held_out: Float[Array, "m dim"]
     wall_points: tuple[Float[Array, "k dim"], ...]
     conditions: tuple[Any, ...]
+    jet: Jet  # what the metric sees of a function
     speed: Any
     damping: Any
     moving: bool = eqx.field(static=True)
@@ -54,8 +58,8 @@ class Moving(eqx.Module):
         u = combine(unravel(y), self.rest)
         return at_time(u, t, args) if self.moving else u
 
-    def rate(self, points: Array, t: Any, y: Array, args: Any) -> Array:
-        """What the parameters are to do, at points: `[n, *out]`."""
+    def wanted(self, t: Any, y: Array, args: Any) -> Callable[[Point], Value]:
+        """What the parameters are to do, as a function of a point."""
         u = self.field(t, y, args)
 
         def at(x):
@@ -65,26 +69,40 @@ class Moving(eqx.Module):
             now = lambda t: self.field(t, y, args)(x)
             return value - jax.jvp(now, (t,), (jnp.ones_like(t),))[1]
 
-        return chunked(at, 256, points)
+        return at
 
-    def jacobian(self, points: Array, t: Any, y: Array, args: Any) -> Array:
-        """The values' derivative in the parameters: `[n * out, params]`."""
-        at = lambda x: jax.jacrev(lambda y: jnp.ravel(self.field(t, y, args)(x)))(y)
-        return chunked(at, 256, points).reshape(-1, y.size)
+    def rows(self, function: Callable[[Point], Value]) -> Float[Array, " rows"]:
+        """What the metric sees of a function at the points, not weighted."""
+        return jnp.ravel(chunked(lambda x: self.jet(function, x), 256, self.points))
+
+    @property
+    def scale(self) -> Float[Array, " rows"]:
+        """Of the rows, so that their squares sum to the square of the norm."""
+        each = len(self.jet.terms) * (self.evolution.out or 1)
+        return jnp.sqrt(jnp.repeat(self.weights, each))
+
+    def jacobian(
+        self, function: Callable[[Array], Callable], y: Array
+    ) -> Float[Array, "rows params"]:
+        """The derivative of the rows of a function that depends on the parameters."""
+        at = lambda x: jax.jacrev(lambda y: self.jet(function(y), x))(y)
+        return chunked(at, 256, self.points).reshape(-1, y.size)
+
+    def missed(self, t: Any, y: Array, args: Any) -> Array:
+        """The residuals of the boundary conditions that are not built in."""
+        u = self.field(t, y, args)
+        return wall_rows(self.conditions, self.wall_points, u, t, args)
 
     def velocity(self, t: Any, y: Array, args: Any) -> Array:
         """The projected right-hand side."""
         t = jnp.asarray(t, y.dtype)
-        out = self.evolution.out or 1
-        scale = jnp.sqrt(jnp.repeat(self.weights, out))
-        matrix = self.jacobian(self.points, t, y, args) * scale[:, None]
-        target = jnp.ravel(self.rate(self.points, t, y, args)) * scale
+        matrix = self.jacobian(lambda y: self.field(t, y, args), y)
+        matrix = matrix * self.scale[:, None]
+        target = self.rows(self.wanted(t, y, args)) * self.scale
         if self.conditions:
-            rows = lambda t, y: wall_rows(
-                self.conditions, self.wall_points, self.field(t, y, args), t, args
-            )
-            miss, slope = jax.jvp(lambda t: rows(t, y), (t,), (jnp.ones_like(t),))
-            wall = jax.jacrev(lambda y: rows(t, y))(y)
+            at = lambda t: self.missed(t, y, args)
+            miss, slope = jax.jvp(at, (t,), (jnp.ones_like(t),))
+            wall = jax.jacrev(lambda y: self.missed(t, y, args))(y)
             firm = FIRM * jnp.linalg.norm(matrix) / jnp.linalg.norm(wall)
             matrix = jnp.concatenate([matrix, firm * wall])
             target = jnp.concatenate([target, -firm * (slope + self.speed * miss)])
@@ -95,7 +113,7 @@ class Moving(eqx.Module):
         what is asked for, and of the field."""
         t = jnp.asarray(t, y.dtype)
         velocity = self.velocity(t, y, args)
-        wanted = jnp.ravel(self.rate(self.held_out, t, y, args))
+        wanted = jnp.ravel(chunked(self.wanted(t, y, args), 256, self.held_out))
         at = lambda x: jax.jvp(
             lambda y: jnp.ravel(self.field(t, y, args)(x)), (y,), (velocity,)
         )[1]
@@ -176,6 +194,7 @@ def moving(
     args: Any,
     key: Any,
     num: int | None = None,
+    jet: Jet = VALUES,
 ) -> Moving:
     """The motion of all parameters of a field that fits the initial values."""
     params, rest = partition(unknown)
@@ -199,6 +218,7 @@ def moving(
         cast(held_out),
         walls,
         conditions,
+        jet,
         cast(speed),
         cast(DAMPING),
         has_moments(unknown),

@@ -18,6 +18,7 @@ from sobng.evolve.taylor import (
     derivatives,
     needed_orders,
     Orders,
+    orders_of_derivatives,
     sensitivities,
     Taylor,
 )
@@ -28,6 +29,7 @@ from sobng.evolve.walls import (
 )
 from sobng.fields.constrained import Constrained
 from sobng.fields.partition import combine, linear_leaves, partition
+from sobng.metrics.sobolev import Jet, VALUES
 from sobng.precision import matmul
 from sobng.problem import Evolution
 from sobng.system import chunked
@@ -74,6 +76,7 @@ class Setting(eqx.Module):
     t0: float = eqx.field(static=True)
     t1: float = eqx.field(static=True)
     args: Any
+    jet: Jet = VALUES
 
 
 def setting(
@@ -84,6 +87,7 @@ def setting(
     args: Any,
     key: Any,
     also: Orders = (),
+    jet: Jet = VALUES,
 ) -> Setting | None:
     """Looks at the right-hand side; `None` if it is no differential operator of an order
     that is looked for.
@@ -92,6 +96,7 @@ def setting(
 
     - `unknown`: a field of any size that obeys the boundary conditions.
     - `also`: derivatives that are needed for other things.
+    - `jet`: what the metric sees of a function.
     """
     params, rest = partition(unknown)
     flat, unravel = jfu.ravel_pytree(params)
@@ -105,7 +110,7 @@ def setting(
     orders = needed_orders(rhs, trials, jnp.asarray(points, flat.dtype))
     if orders is None:
         return None
-    return Setting(evolution, by_order({*orders, *also}), t0, t1, args)
+    return Setting(evolution, by_order({*orders, *also}), t0, t1, args, jet)
 
 
 @eqx.filter_jit
@@ -119,6 +124,18 @@ def _features(unknown: PyTree, points, orders: Orders):
         return jax.jacrev(slopes)(flat)
 
     return jnp.moveaxis(chunked(at, 256, points), 1, 0)
+
+
+def _seen(jet: Jet, features: np.ndarray, orders: Orders, points) -> np.ndarray:
+    """What the metric sees of all features: `[n * terms * out, params]`."""
+    dim = points.shape[1]
+    index = [orders.index(tuple(map(a.count, range(dim)))) for a, _ in jet.terms]
+    roots = np.asarray([root for _, root in jet.terms], features.dtype)
+    terms = np.moveaxis(features[index], 0, 1)  # [n, terms, *out, params]
+    density = 1 if jet.density is None else np.asarray(jax.vmap(jet.density)(points))
+    scale = np.sqrt(density).reshape(-1, 1) * roots
+    flat = terms.reshape(*terms.shape[:2], -1, terms.shape[-1])
+    return (scale[:, :, None, None] * flat).reshape(-1, terms.shape[-1])
 
 
 @eqx.filter_jit
@@ -142,16 +159,18 @@ def galerkin(
 
     The linear algebra of the set-up runs on the host, once.
     """
-    evolution, orders, out = made.evolution, made.orders, made.evolution.out
+    evolution, out, jet = made.evolution, made.evolution.out, made.jet
     leaves, rest = eqx.partition(unknown, linear_leaves(unknown))
     blank = combine(jax.tree.map(jnp.zeros_like, leaves), rest)
     dtype = jnp.result_type(*jax.tree.leaves(leaves))
     inside, seen_at = (jnp.asarray(p, dtype) for p in (points, held_out))
     start = jnp.asarray(made.t0, dtype)
+    terms = tuple(tuple(map(a.count, range(evolution.dim))) for a, _ in jet.terms)
+    orders = orders_of_derivatives(made.orders, terms)
     features = np.asarray(_features(blank, inside, orders))
-    seen = np.asarray(_features(blank, seen_at, orders))
-    scale = np.sqrt(np.repeat(np.asarray(weights, dtype), out or 1))
-    stack = features[0].reshape(len(scale), -1) * scale[:, None]
+    seen = np.asarray(_features(blank, seen_at, made.orders))
+    scale = np.sqrt(np.repeat(np.asarray(weights, dtype), len(terms) * (out or 1)))
+    stack = _seen(jet, features, orders, inside) * scale[:, None]
     conditions = left_over(evolution, unknown)
     wall_points = tuple(_wall_points(c, len(points), dtype) for c in conditions)
     firm, matrix = np.zeros((0,), dtype), None
@@ -162,12 +181,12 @@ def galerkin(
         firm = np.full((len(matrix),), FIRM * ratio, dtype)
         stack = np.concatenate([stack, firm[:, None] * matrix])
     frame, coefficients = _orthonormal(stack)
-    heavy = np.concatenate([scale, firm])
-    project = frame.T * heavy
+    project = frame.T * np.concatenate([scale, firm])
+    plain = np.repeat(np.asarray(weights, dtype), out or 1)
     lift = lift_of(blank, inside[:64])
     table, watch = (
-        Table(p, jnp.asarray(f.reshape(-1, f.shape[-1]) @ coefficients), orders, out)
-        for p, f in ((inside, features), (seen_at, seen))
+        Table(p, jnp.asarray(f.reshape(-1, f.shape[-1]) @ coefficients), o, out)
+        for p, f, o in ((inside, features, orders), (seen_at, seen, made.orders))
     )
     walls = None
     if matrix is not None:
@@ -181,9 +200,10 @@ def galerkin(
         lift=lift,
         table=table,
         held_out=watch,
-        weights=jnp.asarray(heavy**2),
+        weights=jnp.asarray(np.concatenate([plain, firm**2])),
         project=jnp.asarray(project),
         walls=walls,
+        jet=jet,
         coefficients=jnp.asarray(coefficients),
         rates=Rates(zeros, zeros[:0], zeros[:0]),
         linear=False,
@@ -215,17 +235,40 @@ def _orthonormal(stack: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 @eqx.filter_jit
-def _slopes(found: Galerkin, t, y, args):
-    """The right-hand side's derivatives in those of the field: `[n, out, orders, out]`."""
+def _slopes(found: Galerkin, t, y, args, jet: Jet):
+    """The derivatives of what is seen of the right-hand side in those of the field:
+    `[n, terms * out, orders, *out]`."""
     table, lift = found.table, found.lift_at(args)
 
     def at(x, partials):
         plus: Any = None if lift is None else lift(t)
         add = lambda v: v if plus is None else lambda x: v(x) + plus(x)
-        rhs = lambda v, x: found.evolution.rhs(add(v), t, x, args)
-        return sensitivities(rhs, Taylor(x, partials, table.orders))
+        rhs = lambda v: (
+            lambda x: jnp.asarray(found.evolution.rhs(add(v), t, x, args), x.dtype)
+        )
+        see = lambda v, x: jet(rhs(v), x)
+        return sensitivities(see, Taylor(x, partials, table.orders))
 
     return jax.vmap(at)(table.points, table.partials(y))
+
+
+@eqx.filter_jit
+def _constant(found: Galerkin, mean, orders: Orders):
+    """The same for the operator with the given coefficients, `[out, orders, *out]`."""
+    table = found.table
+    index = jnp.asarray([table.orders.index(o) for o in orders])
+    mean = mean.reshape(len(mean), len(table.orders), -1)[:, index]
+
+    def operator(v, x):
+        partials = derivatives(v, orders)(x).reshape(len(orders), -1)
+        return jnp.tensordot(mean, partials, 2)
+
+    def at(x, partials):
+        see = lambda v, x: found.jet(lambda x: operator(v, x), x)
+        return sensitivities(see, Taylor(x, partials, table.orders))
+
+    zeros = jnp.zeros((table.entries.shape[1],), table.entries.dtype)
+    return jax.vmap(at)(table.points, table.partials(zeros))
 
 
 def _diagonalised(found: Galerkin, made: Setting, key: jax.Array) -> Galerkin:
@@ -236,25 +279,27 @@ def _diagonalised(found: Galerkin, made: Setting, key: jax.Array) -> Galerkin:
     times = [jnp.asarray(t, kind) for t in (made.t0, made.t1)]
     y0, _ = found.start(times[0], args)
     noise = jnp.linalg.norm(y0) * jax.random.normal(key, y0.shape, kind) / size**0.5
-    slopes = [
-        np.asarray(_slopes(found, t, y, args))
-        for t, y in ((times[0], y0), (times[1], y0), (times[0], y0 + noise))
-    ]
+    trials = (times[0], y0), (times[1], y0), (times[0], y0 + noise)
+    slopes = [np.asarray(_slopes(found, t, y, args, made.jet)) for t, y in trials]
     now = slopes[0]
     reach = 1e3 * np.finfo(now.dtype).eps * np.max(np.abs(now))
     linear = all(np.max(np.abs(s - now)) <= reach for s in slopes[1:])
     if not linear:
         # What the points agree on: a linear part that stays one.
-        now = np.broadcast_to(np.mean(now, axis=0, keepdims=True), now.shape)
+        if made.jet == VALUES:
+            now = np.broadcast_to(np.mean(now, axis=0, keepdims=True), now.shape)
+        else:
+            values = _slopes(found, times[0], y0, args, VALUES)
+            now = np.asarray(_constant(found, jnp.mean(values, axis=0), made.orders))
     out = 1 if table.out is None else table.out
     n, num = len(table.points), len(table.orders)
-    now = now.reshape(n, out, num, out)
+    now = now.reshape(n, -1, num, out)
     block = np.asarray(table.entries).reshape(num, n, out, size)
-    rows = np.zeros((n, out, size), now.dtype)
+    rows = np.zeros((n, now.shape[1], size), now.dtype)
     for k in range(num):
         for p in range(out):
             rows += now[:, :, k, p, None] * block[k, :, None, p]
-    rows = rows.reshape(n * out, size)
+    rows = rows.reshape(-1, size)
     if found.walls is not None:
         back = found.walls.speed * found.walls.matrix
         rows = np.concatenate([rows, -np.asarray(back)])

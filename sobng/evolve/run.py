@@ -15,6 +15,7 @@ from sobng.evolve.attempt import Attempt, attempted
 from sobng.evolve.conserving import Conserving, drift, settled
 from sobng.evolve.exponential import ExponentialGauss
 from sobng.evolve.features import feature_unknown, periods, rule
+from sobng.evolve.fitted import FittedRungeKutta
 from sobng.evolve.galerkin import Galerkin
 from sobng.evolve.growth import grown, Rungs
 from sobng.evolve.integrate import integrate, Trip
@@ -58,13 +59,14 @@ class Run:
         times,
         key,
         *,
+        jet,
         solver,
         controller,
         dt0,
         event,
         conserved,
     ):
-        self.evolution = evolution
+        self.evolution, self.jet = evolution, jet
         self.t0, self.t1, self.args = t0, t1, args
         self.settings = settings
         self.times = times
@@ -104,8 +106,16 @@ class Run:
         right-hand side is not local."""
         end = self.t1 if reached is None else reached
         small = feature_unknown(self.evolution, 2.0, 12, self.t0, self.args, self.key)
-        also = self.conserved.orders
-        made = setting(self.evolution, small, self.t0, end, self.args, self.key, also)
+        made = setting(
+            self.evolution,
+            small,
+            self.t0,
+            end,
+            self.args,
+            self.key,
+            self.conserved.orders,
+            self.jet,
+        )
         if made is None or end <= self.t0:
             return None
 
@@ -131,8 +141,16 @@ class Run:
 
     def given(self, unknown: Any) -> Attempt:
         """A user's field: its last layer where that follows, else all of it."""
-        span, also = (self.t0, self.t1), self.conserved.orders
-        made = setting(self.evolution, unknown, *span, self.args, self.key, also)
+        made = setting(
+            self.evolution,
+            unknown,
+            self.t0,
+            self.t1,
+            self.args,
+            self.key,
+            self.conserved.orders,
+            self.jet,
+        )
         linear, _ = eqx.partition(unknown, linear_leaves(unknown))
         size = sum(leaf.size for leaf in jax.tree.leaves(linear))
         if made is not None and size >= ENOUGH:
@@ -147,7 +165,9 @@ class Run:
         self.stage = "initial values"
         limit = None if self.settings.time_limit is None else self.seconds_left() / 3
         unknown = fitted(self.evolution, unknown, self.t0, self.args, self.key, limit)
-        motion = moving(self.evolution, unknown, self.t0, self.t1, self.args, self.key)
+        motion = moving(
+            self.evolution, unknown, self.t0, self.t1, self.args, self.key, jet=self.jet
+        )
         return self.alone(motion, MOVING_STEP, None)
 
     def alone(self, motion: Any, step: float, lost: float | None) -> Attempt:
@@ -179,7 +199,7 @@ class Run:
             # An array, as another number would be compiled anew.
             atol = step * jnp.linalg.norm(y) / y.size**0.5
             controller = dfx.PIDController(rtol=0.0, atol=atol)
-        if solver is None and frozen:
+        if frozen and (solver is None or isinstance(solver, FittedRungeKutta)):
             solver = ExponentialGauss(motion.rates, tolerance=1e-2 * step)
         elif solver is None:
             solver = dfx.Dopri8()

@@ -37,6 +37,15 @@ def by_order(indices: Iterable[tuple[int, ...]]) -> Orders:
     return tuple(sorted(indices, key=lambda i: (sum(i), i)))
 
 
+def orders_of_derivatives(orders: Orders, further: Orders) -> Orders:
+    """What the further derivatives of a function of some derivatives are made of."""
+    below = {
+        i for most in further for i in itertools.product(*(range(k + 1) for k in most))
+    }
+    found = {tuple(map(sum, zip(a, b, strict=True))) for a in orders for b in below}
+    return tuple(sorted(found, key=lambda i: (sum(i), i)))
+
+
 def derivative(function: Callable, order: Sequence[int]) -> Callable[[Point], Value]:
     """One partial derivative of a function of one point."""
 

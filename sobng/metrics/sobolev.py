@@ -148,23 +148,15 @@ class SobolevMetric(AbstractMetric):
         points, weights = interior(system)
         check_smooth("SobolevMetric", system, points, entry, self.order)
         dim = system.problem.dim
-        scales = scale_of_axes("SobolevMetric", self.scale, dim)
-        terms = []
-        for axes, weight in multi_indices(
-            self.order, dim, homogeneous=self.homogeneous
-        ):
-            root = math.sqrt(weight) * math.prod(scales[axis] for axis in axes)
-            if root > 0:
-                terms.append((axes, root))
-        jet = _Jet(tuple(terms), self.weights)
-        inside = Pullback(system, jet, points, weights, entry=entry)
+        inside = Pullback(system, self.jet(dim), points, weights, entry=entry)
         if not (self.extension and self.order):
             return inside
         region = system.problem.domain.boundary
         sampler = default_sampler(region, points.shape[0])
         edge, share = sampler(region, jax.random.key(0))
         dtype = points.dtype
-        trace = _Trace(region.normal, _extension(self.order, scales[0]))
+        (scale, *_) = scale_of_axes("SobolevMetric", self.scale, dim)
+        trace = _Trace(region.normal, _extension(self.order, scale))
         outside = Pullback(
             system,
             trace,
@@ -174,14 +166,27 @@ class SobolevMetric(AbstractMetric):
         )
         return Total((inside, outside), (1.0, 1.0))
 
+    def jet(self, dim: int) -> "Jet":
+        """The derivatives at a point whose squares the metric integrates."""
+        assert isinstance(self.order, int)
+        scales = scale_of_axes("SobolevMetric", self.scale, dim)
+        terms = []
+        for axes, weight in multi_indices(
+            self.order, dim, homogeneous=self.homogeneous
+        ):
+            root = math.sqrt(weight) * math.prod(scales[axis] for axis in axes)
+            if root > 0:
+                terms.append((axes, root))
+        return Jet(tuple(terms), self.weights)
 
-class _Jet(eqx.Module):
+
+class Jet(eqx.Module):
     """The scaled derivatives of all fields at a point, in one vector."""
 
     terms: tuple[tuple[tuple[int, ...], float], ...] = eqx.field(static=True)
     density: Callable | None = eqx.field(static=True)
 
-    def __call__(self, unknown, x, args):
+    def __call__(self, unknown, x, args=None):
         del args
         values = [
             root * jnp.ravel(partial(u, *axes)(x) if axes else u(x))
@@ -190,6 +195,10 @@ class _Jet(eqx.Module):
         ]
         values = jnp.concatenate(values)
         return values if self.density is None else jnp.sqrt(self.density(x)) * values
+
+
+VALUES = Jet((((), 1.0),), None)
+"""What $L^2$ sees."""
 
 
 class _Measured(eqx.Module):

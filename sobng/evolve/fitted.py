@@ -1,0 +1,242 @@
+"""Runge-Kutta steps of functions: every stage is a field, fitted to its target."""
+
+from typing import Any, ClassVar
+
+import diffrax as dfx
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from sobng.linalg.spectrum import least_squares_spectrum
+
+
+DAMPINGS = tuple(10.0**-k for k in range(1, 10))
+"""Of the corrections that are tried, relative to the largest singular value."""
+
+
+HEAVY = 10.0
+"""The weight of boundary rows: heavier ones let no correction through that is not small."""
+
+
+class FittedRungeKutta(dfx.AbstractAdaptiveSolver):
+    r"""Steps the field as a function: its parameters are fitted to what a step aims at.
+
+    With the coefficients $a_{ij}, b_i$ of an explicit or diagonally implicit method, the
+    stages of a step from $u_n$ are fields $U_i = u_{\theta_i}$ for which
+
+    $$\theta_i = \arg\min_\theta \Big\|u_\theta - h a_{ii} F(u_\theta) - u_n -
+    h \sum_{j < i} a_{ij} F(U_j)\Big\|,$$
+
+    in the metric of [`sobng.evolve`][], and the end of the step is fitted to $u_n + h \sum_i
+    b_i F(U_i)$ unless it is the last stage. Each fit is a few damped Gauss-Newton
+    corrections, so that a step leaves the tangent space that it began in: its error is
+    that of the method plus what the field cannot represent, and the motion of parameters
+    that matter little to the function does not limit it. Boundary conditions that are not
+    built in are rows of every fit. For stiff equations take a stiffly accurate implicit
+    method: its stages are solved as they stand, linearised as functions, and the velocity
+    of the parameters is used between the steps only, to interpolate.
+
+    A correction is tried with several dampings, of which the one with the least residual is
+    taken: one factorisation for all. Undamped ones diverge along parameters that hardly
+    change the function.
+
+    The error of a step is relative to the size of the function in the metric, and is spread
+    over the parameters so that tolerances of `stepsize_controller` mean just that. Where
+    features are frozen the fit would be exact, and their own solver is taken.
+
+    !!! example
+
+        ```python
+        import diffrax as dfx
+        import sobng as sn
+
+        solver = sn.FittedRungeKutta(dfx.Kvaerno3())
+        # sn.evolve(evolution, network, ..., solver=solver)
+        ```
+
+    ??? cite "Reference"
+
+        Chen, McCarran, Vizcaino, Soljačić, Luo: TENG: time-evolving natural gradient for
+        solving PDEs with deep neural nets (ICML 2024, arXiv 2404.10771). We differ in:
+        implicit stages, any order, derivatives in the metric, and damping instead of a
+        choice of parameters.
+    """
+
+    solver: Any
+    tolerance: Any
+    corrections: int = eqx.field(static=True)
+
+    term_structure: ClassVar = dfx.AbstractTerm
+    interpolation_cls: ClassVar = dfx.ThirdOrderHermitePolynomialInterpolation
+
+    def __init__(
+        self,
+        solver: Any,
+        *,
+        corrections: int = 4,
+        tolerance: float = 1e-10,
+    ):
+        """**Arguments:**
+
+        - `solver`: a Runge-Kutta solver of Diffrax whose coefficients are taken, for
+            instance `diffrax.Bosh3()`, `diffrax.Tsit5()` or, for stiff equations,
+            `diffrax.Kvaerno3()` and `diffrax.Kvaerno5()`.
+        - `corrections`: the most Gauss-Newton corrections of a fit; what is left then is
+            part of the error.
+        - `tolerance`: what may be left, relative to the function, for a fit to end sooner.
+
+        **Raises:** `ValueError` if the solver has no coefficients, or there is no correction.
+        """
+        tableau = getattr(solver, "tableau", None)
+        if not isinstance(tableau, dfx.ButcherTableau):
+            raise ValueError(
+                "Stages are fitted for one explicit or diagonally implicit Runge-Kutta "
+                "method of Diffrax, such as `diffrax.Bosh3()` or `diffrax.Kvaerno3()`. "
+                f"Got {solver!r}."
+            )
+        diagonal = tableau.a_diagonal
+        if diagonal is not None and diagonal[0] != 0:
+            raise ValueError(
+                "The first stage of a fitted method is the beginning of the step. Got "
+                f"{type(solver).__name__}, whose is implicit. Use `diffrax.Kvaerno3()`."
+            )
+        if not isinstance(corrections, int) or corrections < 1:
+            raise ValueError(
+                f"`corrections` is a positive integer. Got {corrections!r}."
+            )
+        self.solver = solver
+        self.corrections = corrections
+        self.tolerance = tolerance
+
+    def order(self, terms):
+        return self.solver.order(terms)
+
+    def error_order(self, terms):
+        return self.solver.error_order(terms)
+
+    def init(self, terms, t0, t1, y0, args):
+        return terms.vf(t0, y0, args)
+
+    def func(self, terms, t0, y0, args):
+        return terms.vf(t0, y0, args)
+
+    def step(self, terms, t0, t1, y0, args, solver_state, made_jump):
+        del made_jump
+        motion, given = args
+        kind = y0.dtype
+        t0, step = jnp.asarray(t0, kind), jnp.asarray(t1 - t0, kind)
+        tableau, speed = self.solver.tableau, solver_state
+
+        def slope(t, y):
+            u = motion.field(t, y, given)
+            return motion.rows(lambda x: motion.evolution.rhs(u, t, x, given))
+
+        begun = earlier = motion.rows(motion.field(t0, y0, given))
+        y, slopes, left = y0, [slope(t0, y0)], jnp.zeros((), kind)
+        diagonal = tableau.a_diagonal
+        nodes = [0.0, *map(float, tableau.c)]
+        implicit = [0.0] * len(nodes) if diagonal is None else [*map(float, diagonal)]
+        for i, lower in enumerate(tableau.a_lower, start=1):
+            target = begun + step * _combined(lower, slopes)
+            t, part = t0 + nodes[i] * step, implicit[i]
+            earlier = motion.rows(motion.field(t0 + nodes[i - 1] * step, y, given))
+            y, after = self._fit(motion, t, step, part, target, y, given)
+            slopes.append(slope(t, y))
+            left = jnp.maximum(left, after)
+        if not _ends_with_stage(tableau):
+            target = begun + step * _combined(tableau.b_sol, slopes)
+            y, after = self._fit(motion, t0 + step, step, 0.0, target, y, given)
+            left = jnp.maximum(left, after)
+        size = lambda rows: jnp.linalg.norm(motion.scale * rows)
+        if _compares_stages(tableau):
+            # Slopes of a stiff equation magnify what the fits leave, fields do not.
+            wrong = motion.rows(motion.field(t0 + step, y, given)) - earlier
+        else:
+            wrong = step * _combined(tableau.b_error, slopes)
+        error = size(wrong) / jnp.maximum(size(begun), jnp.finfo(kind).tiny) + left
+        last = terms.vf(t0 + step, y, args)
+        dense = {"y0": y0, "y1": y, "k0": step * speed, "k1": step * last}
+        return y, error * jnp.abs(y0), dense, last, dfx.RESULTS.successful
+
+    def _fit(self, motion, t, step, part, target, guess, given):
+        """The parameters for which `u - part step F(u)` is the target, and what is left of
+        the fit, relatively."""
+        kind = guess.dtype
+        scale, tiny = motion.scale, jnp.finfo(kind).tiny
+        size = jnp.maximum(jnp.linalg.norm(scale * target), tiny)
+        enough = max(self.tolerance, 1e2 * float(jnp.finfo(kind).eps))
+
+        def moved(y):
+            u = motion.field(t, y, given)
+            if part == 0:
+                return u
+            rhs = lambda x: jnp.asarray(motion.evolution.rhs(u, t, x, given), kind)
+            return lambda x: u(x) - part * step * rhs(x)
+
+        def residual(y):
+            miss = scale * (motion.rows(moved(y)) - target)
+            if not motion.conditions:
+                return miss
+            return jnp.concatenate([miss, HEAVY * motion.missed(t, y, given)])
+
+        def jacobian(y):
+            matrix = scale[:, None] * motion.jacobian(moved, y)
+            if not motion.conditions:
+                return matrix
+            wall = jax.jacrev(lambda y: motion.missed(t, y, given))(y)
+            return jnp.concatenate([matrix, HEAVY * wall])
+
+        def correct(carry):
+            y, before, _, count = carry
+            miss = residual(y)
+            model = least_squares_spectrum(jacobian(y), miss)
+            top = jnp.maximum(jnp.max(model.curvature), tiny)
+            dampings = top * jnp.asarray(DAMPINGS, kind) ** 2
+            moves = jax.vmap(model.step)(dampings)
+            found = jax.lax.map(lambda d: jnp.sum(residual(y + d) ** 2), moves)
+            found = jnp.where(jnp.isfinite(found), found, jnp.inf)
+            best, old = jnp.argmin(found), jnp.sum(miss**2)
+            gained = found[best] < old
+            y = jnp.where(gained, y + moves[best], y)
+            change = jnp.sqrt(jnp.maximum(old - found[best], 0)) / size
+            # Corrections shrink at least as fast as the last one did; what a damped one
+            # leaves of the decrease within reach is left too.
+            left = change * jnp.minimum(change / jnp.maximum(before, tiny), 1)
+            within = 2 * model.decrease(dampings[-1]) - (
+                old - jnp.minimum(found[best], old)
+            )
+            left = left + jnp.sqrt(jnp.maximum(within, 0)) / size
+            return y, change, left, count + 1
+
+        def more(carry):
+            _, _, left, count = carry
+            return (left > enough) & (count < self.corrections)
+
+        begun = (guess, jnp.ones((), kind), jnp.full((), jnp.inf, kind), 0)
+        y, _, left, _ = jax.lax.while_loop(more, correct, begun)
+        return y, left
+
+
+def _ends_with_stage(tableau: dfx.ButcherTableau) -> bool:
+    """Whether the last stage is the end of the step."""
+    diagonal = 0.0 if tableau.a_diagonal is None else tableau.a_diagonal[-1]
+    last = np.append(tableau.a_lower[-1], diagonal)
+    return bool(np.allclose(last, tableau.b_sol, rtol=0, atol=1e-12))
+
+
+def _compares_stages(tableau: dfx.ButcherTableau) -> bool:
+    """Whether the last stage and the one before are the two solutions compared."""
+    if tableau.a_diagonal is None or not _ends_with_stage(tableau):
+        return False
+    before = np.append(tableau.a_lower[-2], [tableau.a_diagonal[-2], 0.0])
+    found = np.asarray(tableau.b_sol) - np.asarray(tableau.b_error)
+    return bool(np.allclose(found, before, rtol=0, atol=1e-12))
+
+
+def _combined(coefficients: Any, slopes: list[Array]) -> Float[Array, " rows"]:
+    return sum(
+        (float(a) * k for a, k in zip(coefficients, slopes, strict=True)),
+        start=jnp.zeros_like(slopes[0]),
+    )
