@@ -71,7 +71,7 @@ def on_features(evolution, bandwidth, integrands):
     """A motion of frozen features, its first state and what it keeps."""
     held = conserved(integrands, evolution, None, jr.key(5))
     small = feature_unknown(evolution, 2.0, 8, 0.0, None, jr.key(0))
-    made = setting(evolution, small, 0.0, 1.0, None, jr.key(1), held.orders)
+    made = setting(evolution, small, 0.0, 1.0, None, jr.key(1), also=held.orders)
     num = count(evolution, bandwidth)
     unknown = feature_unknown(evolution, bandwidth, num, 0.0, None, jr.key(2))
     points, weights = rule(evolution, points_for(evolution, bandwidth, num))

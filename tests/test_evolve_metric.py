@@ -69,7 +69,7 @@ def test_all_parameters_move_along_the_projection_in_h1(getkey):
 
 
 def frozen(jet, field, num=32):
-    made = setting(EVOLUTION, field, 0.0, 1.0, None, jr.key(1), jet)
+    made = setting(EVOLUTION, field, 0.0, 1.0, None, jr.key(1), jet=jet)
     points, weights = rule(EVOLUTION, num)
     held_out, _ = CIRCLE.interior.sample(16, jr.key(3))
     return galerkin(made, field, points, weights, held_out, jr.key(4)), weights

@@ -37,7 +37,7 @@ EVOLUTION = sn.Evolution(
 def on_features(evolution, bandwidth, end, jet=VALUES):
     """The motion of so many frozen features."""
     small = feature_unknown(evolution, 2.0, 8, 0.0, None, jr.key(0))
-    made = setting(evolution, small, 0.0, end, None, jr.key(1), jet)
+    made = setting(evolution, small, 0.0, end, None, jr.key(1), jet=jet)
     num = count(evolution, bandwidth)
     unknown = feature_unknown(evolution, bandwidth, num, 0.0, None, jr.key(2))
     points, weights = rule(evolution, points_for(evolution, bandwidth, num))

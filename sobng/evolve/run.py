@@ -113,8 +113,8 @@ class Run:
             end,
             self.args,
             self.key,
-            self.conserved.orders,
-            self.jet,
+            also=self.conserved.orders,
+            jet=self.jet,
         )
         if made is None or end <= self.t0:
             return None
@@ -148,8 +148,8 @@ class Run:
             self.t1,
             self.args,
             self.key,
-            self.conserved.orders,
-            self.jet,
+            also=self.conserved.orders,
+            jet=self.jet,
         )
         linear, _ = eqx.partition(unknown, linear_leaves(unknown))
         size = sum(leaf.size for leaf in jax.tree.leaves(linear))
