@@ -19,6 +19,7 @@ from sobng.error import Estimate as Estimate, estimate_error as estimate_error
 from sobng.evaluation import observed as observed, relative_errors as relative_errors
 from sobng.evolve.evolve import evolve as evolve
 from sobng.evolve.exponential import ExponentialGauss as ExponentialGauss
+from sobng.evolve.motion import Motion as Motion, motion as motion
 from sobng.evolve.solution import Evolved as Evolved
 from sobng.exact import impose as impose
 from sobng.fields import (

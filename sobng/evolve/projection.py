@@ -112,7 +112,7 @@ def _features(unknown: PyTree, points, orders: Orders):
 
 
 @eqx.filter_jit
-def _wall_matrix(unknown: PyTree, conditions, points, t, args):
+def wall_matrix(unknown: PyTree, conditions, points, t, args):
     leaves, rest = eqx.partition(unknown, linear_leaves(unknown))
     flat, unravel = jfu.ravel_pytree(leaves)
     make = lambda c: combine(unravel(c), rest)
@@ -146,7 +146,7 @@ def galerkin(
     wall_points = tuple(_wall_points(c, len(points), dtype) for c in conditions)
     firm, matrix = np.zeros((0,), dtype), None
     if conditions:
-        rows = _wall_matrix(blank, conditions, wall_points, start, made.args)
+        rows = wall_matrix(blank, conditions, wall_points, start, made.args)
         matrix = np.asarray(rows)
         ratio = np.linalg.norm(stack) / np.linalg.norm(matrix)
         firm = np.full((len(matrix),), FIRM * ratio, dtype)
