@@ -17,7 +17,7 @@ from sobng.evolve.exponential import ExponentialGauss
 from sobng.evolve.features import rule
 from sobng.evolve.galerkin import Galerkin
 from sobng.evolve.moving import fitted, Moving, moving
-from sobng.evolve.projection import galerkin, setting, wall_matrix
+from sobng.evolve.projection import galerkin, setting, walls_change
 from sobng.evolve.walls import at_time, check_periods, walled
 from sobng.fields.partition import combine, linear_leaves
 from sobng.problem import Condition, Evolution, Problem
@@ -32,6 +32,9 @@ FIT_STEPS = 50
 
 HELD_OUT = 256
 """Points for the projection residual."""
+
+
+WAY_OUT = "Move all parameters: `sobng.motion(..., all_parameters=True)`."
 
 
 class Motion(eqx.Module):
@@ -190,38 +193,28 @@ def _frozen(evolution, unknown, t0, t1, args, key) -> Galerkin:
     look_key, point_key, key = jr.split(key, 3)
     linear, _ = eqx.partition(unknown, linear_leaves(unknown))
     size = sum(leaf.size for leaf in jax.tree.leaves(linear))
-    made = setting(evolution, unknown, t0, t1, args, look_key)
-    if made is None or size == 0:
+    made = None if size == 0 else setting(evolution, unknown, t0, t1, args, look_key)
+    if made is None:
         lack = "The field has no last layer" if size == 0 else "`rhs` is not local"
         raise ValueError(
-            f"{lack}, so that no features can stay. Move all parameters: "
-            "`sobng.motion(..., all_parameters=True)`."
+            f"{lack}, or a boundary condition changes its left-hand side in time, which "
+            f"frozen features cannot follow. {WAY_OUT}"
         )
+    check_walls(evolution, unknown, t0, args)
     points, weights = rule(evolution, 3 * size // (evolution.out or 1))
     held_out, _ = evolution.domain.interior.sample(HELD_OUT, point_key)
-    found = galerkin(made, unknown, points, weights, held_out, key)
-    _check_walls(found, t0, t1, args)
-    return found
+    return galerkin(made, unknown, points, weights, held_out, key)
 
 
-def _check_walls(found: Galerkin, t0: float, t1: float, args: Any) -> None:
-    """Raises `ValueError` if rows that are factorised once would have to change."""
-    if found.walls is None:
-        return
+def check_walls(evolution: Evolution, unknown: Any, t0: float, args: Any) -> None:
+    """Raises `ValueError` if `args` change the left-hand side of a boundary condition."""
     bent = jax.tree.map(
         lambda a: 1.1 * a + 0.1 if eqx.is_inexact_array_like(a) else a, args
     )
-    matrices = [
-        wall_matrix(found.unknown, found.walls.conditions, found.walls.points, t, a)
-        for t, a in ((jnp.asarray(t0), args), (jnp.asarray(t1), bent))
-    ]
-    scale = jnp.max(jnp.abs(matrices[0]))
-    if not float(jnp.max(jnp.abs(matrices[1] - matrices[0]))) < 1e-6 * scale:
-        names = ", ".join(f"'{c.name}'" for c in found.walls.conditions)
+    if walls_change(evolution, unknown, (t0, args), (t0, bent)):
         raise ValueError(
-            f"The left-hand side of a boundary condition (of {names}) changes with `t` "
-            "or `args`, which frozen features cannot follow. Move all parameters: "
-            "`sobng.motion(..., all_parameters=True)`."
+            "`args` change the left-hand side of a boundary condition, which frozen "
+            f"features cannot follow. {WAY_OUT}"
         )
 
 

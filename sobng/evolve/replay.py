@@ -9,8 +9,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from sobng.evolve.exponential import ExponentialGauss
+from sobng.evolve.galerkin import Galerkin
 from sobng.evolve.integrate import integrate, TERMS
-from sobng.evolve.motion import default_solver, start
+from sobng.evolve.motion import check_walls, default_solver, start
 from sobng.evolve.path import Path
 from sobng.evolve.run import Run
 from sobng.evolve.solution import Evolved
@@ -22,8 +23,12 @@ def differentiable(found: Evolved, run: Run, args: Any) -> Evolved:
     **Arguments:**
 
     - `run`: what led to it, with the values of `args`.
+
+    **Raises:** `ValueError` if frozen features know nothing of what `args` change.
     """
     motion, solver, path = found.motion, run.solver, found.path
+    if isinstance(motion, Galerkin):
+        check_walls(motion.evolution, motion.unknown, found.t0, run.args)
     if solver is None:
         solver = default_solver(motion)
     if isinstance(solver, ExponentialGauss) and len(path.ts) > 1:
