@@ -26,7 +26,13 @@ def differentiable(found: Evolved, run: Run, args: Any) -> Evolved:
 
     **Raises:** `ValueError` if frozen features know nothing of what `args` change.
     """
-    motion, solver, path = found.motion, run.solver, found.path
+    if len(found.route.legs) > 1:
+        raise ValueError(
+            "This run took more features on its way, and cannot be differentiated in "
+            "`args`. Use `sobng.motion` with the field of a solution for other `args`."
+        )
+    (leg,) = found.route.legs
+    motion, solver, path = leg.motion, run.solver, leg.path
     if isinstance(motion, Galerkin):
         check_walls(motion.evolution, motion.unknown, found.t0, run.args)
     if solver is None:
@@ -35,7 +41,10 @@ def differentiable(found: Evolved, run: Run, args: Any) -> Evolved:
         path = _finer(motion, solver, run, path)
     path = replayed(motion, solver, path, start(motion, found.t0, args), args)
     found = eqx.tree_at(
-        lambda e: (e.path, e.args), found, (path, args), is_leaf=lambda e: e is None
+        lambda e: (e.route.legs[0].path, e.args),
+        found,
+        (path, args),
+        is_leaf=lambda e: e is None,
     )
     return eqx.tree_at(lambda e: e.field, found, found.at(found.t1))
 

@@ -53,7 +53,7 @@ def _is_sub(node: Any) -> bool:
 
 def _times(found: Evolved, sub: dfx.SubSaveAt) -> np.ndarray:
     """The times of one request that were reached."""
-    steps = found.path.ts[sub.steps :: sub.steps] if sub.steps else []
+    steps = found.route.ts[sub.steps :: sub.steps] if sub.steps else []
     named = [] if sub.ts is None else np.asarray(sub.ts, float)
     ends = [found.t0] * sub.t0 + [found.t1] * sub.t1
     times = np.unique(np.concatenate([steps, named, ends]))
