@@ -17,6 +17,10 @@ from sobng.evolve.run import Run
 from sobng.evolve.solution import Evolved
 
 
+DERIVATIVE_STEP = 1e-10
+"""The tolerance of a step, relative to the size of the solution."""
+
+
 def differentiable(found: Evolved, run: Run, args: Any) -> Evolved:
     """The same solution with its derivative in `args`.
 
@@ -54,7 +58,7 @@ def _finer(motion: Any, solver: Any, run: Run, path: Path) -> Path:
     controller = run.controller
     if controller is None:
         scale = float(jnp.linalg.norm(path.start)) / path.start.size**0.5
-        controller = dfx.PIDController(rtol=0.0, atol=run.step * scale)
+        controller = dfx.PIDController(rtol=0.0, atol=DERIVATIVE_STEP * scale)
     first, last = float(path.ts[0]), float(path.ts[-1])
     trip = integrate(
         motion, solver, controller, first, last, path.start, run.args, dt0=run.dt0
