@@ -20,6 +20,7 @@ from sobng.evaluation import observed as observed, relative_errors as relative_e
 from sobng.evolve.evolve import evolve as evolve
 from sobng.evolve.exponential import ExponentialGauss as ExponentialGauss
 from sobng.evolve.fitted import FittedRungeKutta as FittedRungeKutta
+from sobng.evolve.motion import Motion as Motion, motion as motion
 from sobng.evolve.solution import Evolved as Evolved
 from sobng.exact import impose as impose
 from sobng.fields import (

@@ -124,7 +124,7 @@ def solve(
         field = choose_field(problem, stages, field_key)
     # Under `jax.grad` the arguments are tracers that have values: the run needs these,
     # and the derivative is attached to its end.
-    values = jax.tree.map(_value, args)
+    values = jax.tree.map(value_of, args)
     _check_concrete(values)
     check_unknown(problem, field)
     unknown = impose(problem, field)
@@ -142,7 +142,7 @@ def solve(
     return solution
 
 
-def _value(leaf: Any) -> Any:
+def value_of(leaf: Any) -> Any:
     """What a tracer of `jax.grad` or `jax.jvp` stands for."""
     return jax.lax.stop_gradient(leaf) if isinstance(leaf, jax.core.Tracer) else leaf
 

@@ -1,6 +1,7 @@
 """The second driver, as a user meets it."""
 
 import diffrax as dfx
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 import sobng as sn
+from sobng.evolve.saved import saved
 
 
 ROD = sn.Interval(0.0, 1.0)
@@ -62,6 +64,22 @@ def test_the_history_tells_of_every_step(solution):
     assert len(history["defect"]) == solution.stats["num_steps"] + 1
     assert solution.stats["motion"] == "frozen features"
     assert "tolerance" in solution.message
+
+
+def test_a_solution_holds_what_is_saved_of_its_fields(solution):
+    middle = jnp.asarray([0.5])
+    seen = dfx.SubSaveAt(t0=True, ts=[0.3], fn=lambda t, u, args: (t, u(middle)))
+    steps, end = dfx.SubSaveAt(steps=True), dfx.SubSaveAt(t1=True)
+    found = saved(solution, dfx.SaveAt(subs={"seen": seen, "steps": steps, "end": end}))
+    assert np.allclose(found.ts["seen"], [0.0, 0.3]) and found.ts["end"] == [1.0]
+    times, values = found.ys["seen"]
+    assert jnp.allclose(values, exact(times, middle), rtol=1e-10)
+    assert found.errors["seen"].shape == (2,) and found.snapshot(0.3).error < 1e-10
+    fields = eqx.filter_vmap(lambda u: u(middle))(found.ys["steps"])
+    assert len(fields) == solution.stats["num_steps"]
+    assert jnp.allclose(
+        fields, exact(jnp.asarray(found.ts["steps"]), middle), rtol=1e-10
+    )
 
 
 def test_the_exact_solution_has_no_residual_in_space_time():

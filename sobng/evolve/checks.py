@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 
@@ -23,6 +24,20 @@ def check_times(t0: Any, t1: Any) -> tuple[float, float]:
     if not (math.isfinite(last - first) and first < last):
         raise ValueError(f"Time runs from t0 to a later t1. Got t0={t0}, t1={t1}.")
     return first, last
+
+
+def is_traced(args: Any) -> bool:
+    """Whether a PyTree holds tracers."""
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(args))
+
+
+def check_concrete(args: Any, what: str) -> None:
+    """Raises `ValueError` for tracers."""
+    if is_traced(args):
+        raise ValueError(
+            f"{what}. Make `motion = sobng.motion(...)` outside, and call "
+            "`diffrax.diffeqsolve(motion.terms, motion.solver, ...)` there."
+        )
 
 
 def check_evolution(evolution: Any, t0: float, args: Any) -> None:

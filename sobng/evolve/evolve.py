@@ -3,28 +3,27 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import diffrax as dfx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import PyTree
 
 from sobng.evolve.checks import (
+    check_concrete,
     check_evolution,
     check_metric,
     check_times,
     check_tolerance,
+    is_traced,
 )
 from sobng.evolve.invariants import conserved
+from sobng.evolve.replay import differentiable
 from sobng.evolve.run import Run
+from sobng.evolve.saved import saved, times_of
 from sobng.evolve.solution import Evolved
 from sobng.results import RESULTS
 from sobng.settings import Settings
+from sobng.solve import value_of
 from sobng.threads import lapack_threads
-
-
-SAVED = 17
-"""Times at which the error is estimated if none are asked for."""
 
 
 def evolve(
@@ -102,14 +101,17 @@ def evolve(
     - `stepsize_controller`, `dt0`, `event`: as in `diffrax.diffeqsolve`; the state is the
         vector of coefficients or parameters, and its size that of the norm of the metric
         for features.
-    - `saveat`: a `diffrax.SaveAt` whose `ts` are the times at which errors are
-        estimated. The solution can be evaluated at all times anyway.
+    - `saveat`: a `diffrax.SaveAt`: its times become `solution.ts`, with estimates of the
+        error, and its `fn(t, y, args)` is given the *field* at each time as `y` and
+        fills `solution.ys`, stacked along the first axis. With `subs` all three are
+        PyTrees of its form. The solution can be evaluated at all times anyway.
     - `conserve`: integrands `f(u, x, args)`, real numbers at one point, whose integrals
         over the domain (not means) stay as they are at first, to rounding, at the ends
         of all steps: velocities are projected along them in $L^2$ for features, in the
         parameters otherwise. `stats["drift"]` is the largest change of each, relative to
         the first integral of its absolute value.
-    - `args`: handed to all functions of the evolution, instead of its own.
+    - `args`: handed to all functions of the evolution, instead of its own. The solution
+        is differentiable in it (`jax.grad`, `jax.jvp`), through the accepted steps.
     - `max_steps`: the most accepted steps of one run.
     - `time_limit`: the most seconds, compilation not counted.
     - `tolerance`: the relative L2 error at the last time to stop at; as accurate as it
@@ -139,9 +141,14 @@ def evolve(
             f"`key` is a JAX random key, `jax.random.key(0)`. Got {key!r}."
         )
     args = getattr(evolution, "args", None) if args is None else args
+    # Under `jax.grad` the arguments are tracers that have values: the run needs these,
+    # and its steps are taken again for the derivative.
+    traced, args = args, jax.tree.map(value_of, args)
+    evolution = jax.tree.map(value_of, evolution)
+    check_concrete(args, "`evolve` runs a host loop and cannot be in `jit` or `vmap`")
     check_evolution(evolution, t0, args)
     check_tolerance(tolerance, jnp.result_type(float))
-    times = _times(saveat, t0, t1)
+    times = times_of(saveat, t0, t1)
     run = Run(
         evolution,
         t0,
@@ -161,28 +168,6 @@ def evolve(
         found = run.solve(field)
     if throw and bool(found.result == RESULTS.blew_up):
         raise RuntimeError(RESULTS[found.result])
-    return found
-
-
-def _times(saveat: Any, t0: float, t1: float) -> np.ndarray:
-    """The saved times; a few between the ends if none are named."""
-    named = (
-        []
-        if saveat is None
-        else [
-            s.ts
-            for s in jax.tree.leaves(
-                saveat.subs, is_leaf=lambda s: isinstance(s, dfx.SubSaveAt)
-            )
-            if s.ts is not None
-        ]
-    )
-    if not named:
-        return np.linspace(t0, t1, SAVED)
-    times = np.unique(np.concatenate([np.asarray(ts, float) for ts in named]))
-    if times[0] < t0 or times[-1] > t1:
-        raise ValueError(
-            f"`saveat` asks for times outside of the run, from t0={t0:g} to t1={t1:g}. "
-            f"Got {times[0]:g} to {times[-1]:g}."
-        )
-    return times if times[-1] == t1 else np.append(times, t1)
+    if is_traced(traced):
+        found = differentiable(found, run, traced)
+    return found if saveat is None else saved(found, saveat)

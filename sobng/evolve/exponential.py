@@ -111,6 +111,7 @@ class ExponentialGauss(dfx.AbstractAdaptiveSolver):
     tolerance: Any
     stages: int = eqx.field(static=True)
     iterations: int = eqx.field(static=True)
+    derivatives: bool = eqx.field(static=True)
 
     term_structure: ClassVar = dfx.AbstractTerm
     interpolation_cls: ClassVar = ExponentialInterpolation
@@ -122,6 +123,7 @@ class ExponentialGauss(dfx.AbstractAdaptiveSolver):
         stages: int = 6,
         iterations: int = 30,
         tolerance: Any = 1e-14,
+        derivatives: bool = False,
     ):
         """**Arguments:**
 
@@ -129,11 +131,14 @@ class ExponentialGauss(dfx.AbstractAdaptiveSolver):
         - `stages`: collocation points of a step.
         - `iterations`: the most of the fixed point; a step that needs more is shortened.
         - `tolerance`: the change, relative to the state, at which the iteration stops.
+        - `derivatives`: steps for derivatives in what the rates depend on, too. The
+            linear part of a solution is exact, that of its derivatives is collocated.
         """
         self.rates = rates
         self.stages = stages
         self.iterations = iterations
         self.tolerance = jnp.asarray(tolerance)
+        self.derivatives = derivatives
 
     def order(self, terms):
         return 2 * self.stages
@@ -187,15 +192,54 @@ class ExponentialGauss(dfx.AbstractAdaptiveSolver):
             going = (size > scale) & jnp.isfinite(size)
             return (count < 2) | (going & (count < self.iterations))
 
-        guess = at_nodes(self._extrapolated(solver_state, step))
-        begun = (guess, jnp.zeros_like(guess), jnp.full_like(y0, jnp.inf), 0)
-        _, forcing, change, _ = jax.lax.while_loop(more, body, begun)
+        def fixed_point(_, guess):
+            begun = (at_nodes(guess), guess, jnp.full_like(y0, jnp.inf), 0)
+            _, forcing, change, _ = jax.lax.while_loop(more, body, begun)
+            return forcing, change
+
+        # Loops have no reverse derivative. A fixed point has one, by the implicit function
+        # theorem, and a forward one too.
+        forcing, change = jax.lax.custom_root(
+            lambda forcing: forcing - force(at_nodes(forcing)),
+            self._extrapolated(solver_state, step),
+            fixed_point,
+            self._linear_fixed_point,
+            has_aux=True,
+        )
         moved = jnp.sum(last * self.rates.modes(forcing), axis=0)
         end = jnp.exp(z) * first + length * moved
         error = self._error(step, z, forcing) + change
+        if self.derivatives:
+            flow = jnp.asarray(project, kind) @ self.rates(at_nodes(forcing))
+            error = error + self._error(step, z, flow)
         y1 = self.rates.real_form(end)
         dense = {"y0": y0, "forcing": forcing, "rates": self.rates}
+        # Norms of zero have no derivative, and a controller uses none.
+        error = jax.lax.stop_gradient(error)
         return y1, error, dense, (forcing, step), dfx.RESULTS.successful
+
+    def _linear_fixed_point(self, matvec, vector):
+        """Solves with the identity less a contraction, as the steps themselves do."""
+        rounding = 64 * jnp.finfo(vector.dtype).eps
+        tolerance = jnp.maximum(self.tolerance.astype(vector.dtype), rounding)
+
+        def solve(matvec, vector):
+            def body(carry):
+                x, _, count = carry
+                left = vector - matvec(x)
+                return x + left, jnp.linalg.norm(left), count + 1
+
+            def more(carry):
+                x, size, count = carry
+                going = (size > tolerance * jnp.linalg.norm(x)) & jnp.isfinite(size)
+                return (count < 1) | (going & (count < self.iterations))
+
+            begun = (vector, jnp.zeros((), vector.dtype), 0)
+            return jax.lax.while_loop(more, body, begun)[0]
+
+        return jax.lax.custom_linear_solve(
+            matvec, vector, solve=solve, transpose_solve=solve
+        )
 
     def _extrapolated(self, solver_state, step):
         """The Legendre coefficients of the last step's polynomial, on this step."""

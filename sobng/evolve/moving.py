@@ -1,5 +1,6 @@
 """An evolution in which all parameters of a field move."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -174,15 +175,18 @@ def fitted(
         Condition(miss, evolution.domain.interior, name="initial values"),
         out=evolution.out,
     )
-    found = solve(
-        problem,
-        now,
-        key=key,
-        stages=(AllParameters(),),
-        args=args,
-        max_steps=2000,
-        time_limit=limit,
-    )
+    with warnings.catch_warnings():
+        # A fit is right without conditions on the boundary.
+        warnings.filterwarnings("ignore", "No condition covers", UserWarning)
+        found = solve(
+            problem,
+            now,
+            key=key,
+            stages=(AllParameters(),),
+            args=args,
+            max_steps=2000,
+            time_limit=limit,
+        )
     return found.field
 
 

@@ -90,7 +90,8 @@ def setting(
     jet: Jet = VALUES,
 ) -> Setting | None:
     """Looks at the right-hand side; `None` if it is no differential operator of an order
-    that is looked for.
+    that is looked for, or if what a boundary condition says of the unknown changes in
+    time, for which rows that are factorised once are of no use.
 
     **Arguments:**
 
@@ -107,10 +108,28 @@ def setting(
     start = jnp.asarray(t0, flat.dtype)
     points, _ = evolution.domain.interior.sample(8, key)
     rhs = lambda u, x: evolution.rhs(u, start, x, args)
+    if walls_change(evolution, unknown, (t0, args), (t0 + 0.7 * (t1 - t0), args)):
+        return None
     orders = needed_orders(rhs, trials, jnp.asarray(points, flat.dtype))
     if orders is None:
         return None
     return Setting(evolution, by_order({*orders, *also}), t0, t1, args, jet)
+
+
+def walls_change(evolution: Evolution, unknown: PyTree, one: Any, other: Any) -> bool:
+    """Whether the left-hand sides of boundary conditions differ between two times with
+    arguments."""
+    conditions = left_over(evolution, unknown)
+    if not conditions or not any(jax.tree.leaves(linear_leaves(unknown))):
+        return False
+    kind = jnp.result_type(*jax.tree.leaves(partition(unknown)[0]))
+    points = tuple(_wall_points(c, 8, kind) for c in conditions)
+    first, second = (
+        _wall_matrix(unknown, conditions, points, jnp.asarray(t, kind), args)
+        for t, args in (one, other)
+    )
+    reach = jnp.finfo(kind).eps ** 0.5 * jnp.max(jnp.abs(first))
+    return not bool(jnp.max(jnp.abs(second - first)) <= reach)
 
 
 @eqx.filter_jit

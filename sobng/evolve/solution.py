@@ -21,6 +21,7 @@ class Evolved(eqx.Module):
 
     - `result`: why the run ended; `message` says it in words.
     - `ts`: the saved times, by default seventeen from the first to the last.
+    - `ys`: what `saveat.fn` said at each of them, stacked; `None` without a `saveat`.
     - `errors`: at each of them an estimate of the relative L2 error, `nan` where there
       is none.
     - `error`: the estimate at the last time, or `None`, and then `error_reason` says why.
@@ -36,9 +37,9 @@ class Evolved(eqx.Module):
     args: PyTree
     field: PyTree
     result: RESULTS
-    ts: Float[np.ndarray, " times"]
+    ts: PyTree[Float[np.ndarray, " _"]]
     ys: PyTree
-    errors: Float[np.ndarray, " times"]
+    errors: PyTree[Float[np.ndarray, " _"]]
     error: float | None
     error_reason: str
     stats: Facts
@@ -140,7 +141,8 @@ class Evolved(eqx.Module):
         """A [`sobng.Solution`][] in space at one time, the last by default; it can be
         saved, plotted and exported."""
         last = t is None
-        error = self.error if last else self._error_at(float(t))
+        found = self.error if last else float(self.errors_at([float(t)])[0])
+        error = None if found is None or not np.isfinite(found) else found
         return Solution(
             self.field if last else self.at(t),
             result=self.result,
@@ -151,9 +153,21 @@ class Evolved(eqx.Module):
             domain=self.domain,
         )
 
-    def _error_at(self, t: float) -> float | None:
-        found = float(np.interp(t, self.ts, self.errors))
-        return found if np.isfinite(found) else None
+    def errors_at(self, times: Any) -> Float[np.ndarray, " times"]:
+        """The estimated relative L2 errors at other times, between those at `ts`.
+
+        **Arguments:**
+
+        - `times`: an array of times.
+        """
+        ts, errors = (
+            np.concatenate(jax.tree.leaves(tree)) for tree in (self.ts, self.errors)
+        )
+        known = np.isfinite(errors)
+        if not np.any(known):
+            return np.full(len(times), np.nan)
+        ts, index = np.unique(ts[known], return_index=True)
+        return np.interp(times, ts, errors[known][index], right=np.nan)
 
     def save(self, path: str | os.PathLike, t: Any = None) -> None:
         """Writes the snapshot at one time, the last by default; see

@@ -1,0 +1,70 @@
+"""What a `diffrax.SaveAt` asks of a solution."""
+
+from typing import Any
+
+import diffrax as dfx
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+from sobng.evolve.solution import Evolved
+
+
+SAVED = 17
+"""Times at which the error is estimated if none are asked for."""
+
+
+def times_of(saveat: Any, t0: float, t1: float) -> np.ndarray:
+    """The times at which errors are estimated: those named, and the last."""
+    asked = [] if saveat is None else jax.tree.leaves(saveat.subs, is_leaf=_is_sub)
+    named = [np.asarray(s.ts, float) for s in asked if s.ts is not None]
+    if not named:
+        return np.linspace(t0, t1, SAVED)
+    times = np.unique(np.concatenate(named))
+    if times[0] < t0 or times[-1] > t1:
+        raise ValueError(
+            f"`saveat` asks for times outside of the run, from t0={t0:g} to t1={t1:g}. "
+            f"Got {times[0]:g} to {times[-1]:g}."
+        )
+    first = [t0] if any(s.t0 for s in asked) else []
+    return np.unique([*first, *times, t1])
+
+
+def saved(found: Evolved, saveat: dfx.SaveAt) -> Evolved:
+    """The solution with the times, values and errors that were asked for."""
+    ts = jax.tree.map(lambda s: _times(found, s), saveat.subs, is_leaf=_is_sub)
+    ys = jax.tree.map(
+        lambda s, ts: _values(found, s.fn, ts), saveat.subs, ts, is_leaf=_is_sub
+    )
+    errors = jax.tree.map(found.errors_at, ts)
+    return eqx.tree_at(
+        lambda e: (e.ts, e.ys, e.errors),
+        found,
+        (ts, ys, errors),
+        is_leaf=lambda e: e is None,
+    )
+
+
+def _is_sub(node: Any) -> bool:
+    return isinstance(node, dfx.SubSaveAt)
+
+
+def _times(found: Evolved, sub: dfx.SubSaveAt) -> np.ndarray:
+    """The times of one request that were reached."""
+    steps = found.route.ts[sub.steps :: sub.steps] if sub.steps else []
+    named = [] if sub.ts is None else np.asarray(sub.ts, float)
+    ends = [found.t0] * sub.t0 + [found.t1] * sub.t1
+    times = np.unique(np.concatenate([steps, named, ends]))
+    return times[times <= found.t1]
+
+
+def _values(found: Evolved, function: Any, times: np.ndarray) -> PyTree:
+    """What a function says of the field at each time, stacked."""
+    at = eqx.filter_jit(lambda t, y, args: function(t, y, args))
+    values = [at(jnp.asarray(t), found.at(t), found.args) for t in times]
+    if not values:
+        return None
+    arrays, rest = zip(*(eqx.partition(v, eqx.is_array) for v in values), strict=True)
+    return eqx.combine(jax.tree.map(lambda *a: jnp.stack(a), *arrays), rest[0])
