@@ -63,7 +63,7 @@ class Galerkin(eqx.Module):
     lift: Any
     table: Table
     held_out: Table
-    weights: Float[Array, " rows"]  # of values at the points, then of boundary rows
+    weights: Float[Array, " weighted"]  # of values at the points, then of boundary rows
     project: Float[Array, "r rows"]
     walls: Any
     jet: Jet  # what the metric sees of a function
