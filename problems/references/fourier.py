@@ -155,9 +155,9 @@ def burgers_2d(num):
 # Points along an axis and steps: a coarser and a finer run.
 RUNS = {
     allen_cahn_1d: ((2048, 2000), (4096, 4000)),
-    kdv_1d: ((1024, 16000), (1536, 32000)),
-    kuramoto_sivashinsky_1d: ((1024, 16000), (1536, 32000)),
-    schroedinger_1d: ((1024, 8000), (1536, 16000)),
+    kdv_1d: ((768, 64000), (1024, 128000)),
+    kuramoto_sivashinsky_1d: ((768, 64000), (1024, 128000)),
+    schroedinger_1d: ((2048, 32000), (3072, 64000)),
     heat_2d: ((96, 4), (128, 8)),
     allen_cahn_2d: ((160, 1000), (192, 2000)),
     burgers_2d: ((96, 2000), (128, 4000)),

@@ -23,7 +23,7 @@ LEAST = {1: 20.0, 2: 6.0, 3: 2.5}
 """No lower rung begins below this bandwidth."""
 
 MOST = 2600
-"""Features at most."""
+"""Features at most, those of each component counted."""
 
 MARGIN = {1: 10.0, 2: 5.0, 3: 3.0}
 """How far beyond its bandwidth a random basis has functions that are not noise."""
@@ -62,7 +62,8 @@ def bandwidths(evolution: Evolution) -> tuple[float, ...]:
     """The bandwidths of all rungs; the last one takes the most features."""
     unit, margin = _volume(evolution)
     dim = evolution.dim
-    found = [((MOST - 8) / unit) ** (1 / dim) - margin]
+    most = MOST / (evolution.out or 1)
+    found = [((most - 8) / unit) ** (1 / dim) - margin]
     while found[-1] / RATIOS[dim] > LEAST[dim]:
         found.append(found[-1] / RATIOS[dim])
     return tuple(reversed(found))

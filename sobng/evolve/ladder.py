@@ -34,6 +34,12 @@ SETTLED = 0.3
 GROWTH = 2.0
 """How much longer the next run is expected to take, at least."""
 
+COMPARABLE = 0.05
+"""The ratio of two levels above which runs to them have like errors."""
+
+LIKEWISE = 1.2
+"""How much longer than the last one a run like it is expected to take, at most."""
+
 HIGH_DIM = (300, 500, 800)
 """Features where there are too many dimensions to count waves."""
 
@@ -76,21 +82,39 @@ class Ladder:
             stop = self._judge()
             if stop is not None:
                 self.result = stop
-                return
-        self.result = RESULTS.stagnated
+                break
+        else:
+            self.result = RESULTS.stagnated
+        self._compare()
+
+    def _compare(self) -> None:
+        """One more run like the last, if that alone was to its level and time is left.
+
+        How much smaller the error is than that of a much coarser run nobody knows.
+        """
+        done = self.whole
+        dim = self.made.evolution.dim
+        if dim > 3 or len(done) < 2 or done[-1].level > COMPARABLE * done[-2].level:
+            return
+        errors = self.errors()
+        small = errors is not None and errors[-1] <= self.least
+        if small or LIKEWISE * done[-1].seconds > self.seconds_left():
+            return
+        level = CLOSER[0] * done[-1].level
+        self.attempts.append(self.run(self._rungs(len(self.attempts)), level))
 
     def errors(self) -> np.ndarray | None:
         """Estimated relative L2 errors of the last run, by time.
 
         What a run changed was the error of the run before it. How much of it is left
-        is told by what both missed of the right-hand side, and by their levels, as those
-        are what steps in time are held to.
+        is told by what both missed of the right-hand side, and by the root of the ratio
+        of their levels: errors of steps fall about so, as some are better than asked for.
         """
         done = self.whole
         if len(done) < 2:
             return None
         new, old = done[-1], done[-2]
-        left = max(new.missed / max(old.missed, 1e-300), new.level / old.level)
+        left = max(new.missed / max(old.missed, 1e-300), (new.level / old.level) ** 0.5)
         factor = min(left, 1.0)
         change = new.difference(old)
         # Rounding of the initial values; a misfit of kinks is no error of later times.
@@ -128,15 +152,19 @@ class Ladder:
             levels += [3 * self.least, self.least]
         else:
             levels = [max(part * self.tolerance, self.least) for part in CLOSER]
+        for number, level in enumerate(levels):
+            yield self._rungs(number), level
+
+    def _rungs(self, number: int) -> Rungs:
+        """Features of a run, independent of those of other runs."""
         evolution = self.made.evolution
         widths = bandwidths(evolution)
-        for number, level in enumerate(levels):
 
-            def make(rung, number=number):
-                num = count(evolution, widths[rung])
-                return self._motion(widths[rung], num, 100 * number + rung)
+        def make(rung):
+            num = count(evolution, widths[rung])
+            return self._motion(widths[rung], num, 100 * number + rung)
 
-            yield Rungs(make, len(widths)), level
+        return Rungs(make, len(widths))
 
     def _high(self):
         """The bandwidth that catches the initial velocity best, then more features."""
