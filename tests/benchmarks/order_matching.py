@@ -282,6 +282,7 @@ def main():
                 with LINES.open("a") as file:
                     file.write(json.dumps(lines[-1]) + "\n")
                 print(*lines[-1].values(), flush=True)
+            jax.clear_caches()  # or the compiled code of all cells fills the memory
     write(lines)
 
 
