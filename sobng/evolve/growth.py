@@ -38,23 +38,22 @@ class Watch:
 
     def missed(self, look: np.ndarray) -> float:
         """The relative error at the end, of what is missed all the time."""
-        missed, asked, size = (float(part) for part in look)
-        # A field that starts at zero is measured by where it goes.
-        size = max(size, 1e-3 * self.horizon * asked, np.finfo(float).tiny)
-        return self.horizon * missed / size
+        return self.horizon * float(look[0]) / self._size(look)
 
     def __call__(self, look: np.ndarray) -> float:
-        missed, _, size = look
-        part = self.missed(look)
         if not self.fresh:
-            self.floor = min(self.floor, FLOOR * part)
+            self.floor = min(self.floor, FLOOR * float(look[0]))
         self.fresh = False
-        units = float(missed) / part if part > 0 else float(size) / self.horizon
-        return max(self.level, self.floor) * units
+        return max(self.level * self._size(look) / self.horizon, self.floor)
 
-    def allow(self, part: float) -> None:
+    def allow(self, look: np.ndarray) -> None:
         """Goes on although so much is missed."""
-        self.floor, self.fresh = FLOOR * part, True
+        self.floor, self.fresh = FLOOR * float(look[0]), True
+
+    def _size(self, look: np.ndarray) -> float:
+        """Of the field; one that starts at zero is measured by where it goes."""
+        _, asked, size = (float(part) for part in look)
+        return max(size, 1e-3 * self.horizon * asked, np.finfo(float).tiny)
 
 
 class Rungs:
@@ -131,7 +130,7 @@ def _better(made, rungs, watch, rung, trip):
             break
         rung, best = rung + 1, missed
     if rung == first:
-        watch.allow(best)
+        watch.allow(look)
         return rung, trip.path.end
     field = rungs[first].field(trip.reached, trip.path.end, made.args)
     return rung, rungs[rung].fit(field, trip.reached, made.args)[0]
