@@ -23,6 +23,7 @@ from sobng.evolve.taylor import (
     Taylor,
 )
 from sobng.evolve.walls import (
+    at_time,
     has_moments,
     left_over,
     Nothing,
@@ -189,13 +190,18 @@ def galerkin(
     features = np.asarray(_features(blank, inside, orders))
     seen = np.asarray(_features(blank, seen_at, made.orders))
     scale = np.sqrt(np.repeat(np.asarray(weights, dtype), len(terms) * (out or 1)))
-    stack = _seen(jet, features, orders, inside) * scale[:, None]
     conditions = left_over(evolution, unknown)
     wall_points = tuple(_wall_points(c, len(points), dtype) for c in conditions)
-    firm, matrix = np.zeros((0,), dtype), None
+    firm, matrix, free = np.zeros((0,), dtype), None, None
     if conditions:
         rows = _wall_matrix(blank, conditions, wall_points, start, made.args)
         matrix = np.asarray(rows)
+        if _homogeneous(made, blank, conditions, wall_points):
+            # Combinations that obey them do so at all times.
+            free, matrix = _null_space(matrix), None
+            features, seen = features @ free, seen @ free
+    stack = _seen(jet, features, orders, inside) * scale[:, None]
+    if matrix is not None:
         ratio = np.linalg.norm(stack) / np.linalg.norm(matrix)
         firm = np.full((len(matrix),), FIRM * ratio, dtype)
         stack = np.concatenate([stack, firm[:, None] * matrix])
@@ -223,7 +229,7 @@ def galerkin(
         project=jnp.asarray(project),
         walls=walls,
         jet=jet,
-        coefficients=jnp.asarray(coefficients),
+        coefficients=jnp.asarray(coefficients if free is None else free @ coefficients),
         rates=Rates(zeros, zeros[:0], zeros[:0]),
         linear=False,
         moving=has_moments(unknown),
@@ -235,6 +241,25 @@ def _wall_points(condition: Any, num: int, dtype: Any) -> Float[Array, "n dim"]:
     dim = condition.region.dim
     count = max(1, round(4 * num ** ((dim - 1) / dim)))
     return jnp.asarray(condition.region.quadrature(count)[0], dtype)
+
+
+def _homogeneous(made: Setting, blank: PyTree, conditions: Any, points: Any) -> bool:
+    """Whether the conditions ask for zero, at some times that no period meets."""
+    for part in (0.0, 0.373, 0.717, 1.0):
+        t = jnp.asarray(made.t0 + part * (made.t1 - made.t0), points[0].dtype)
+        rows = wall_rows(conditions, points, at_time(blank, t, made.args), t, made.args)
+        if bool(jnp.any(rows)):
+            return False
+    return True
+
+
+def _null_space(matrix: np.ndarray) -> np.ndarray:
+    """An orthonormal basis of what a matrix takes to zero, but for rounding."""
+    found: Any = scipy.linalg.qr(matrix.T, pivoting=True)
+    frame, triangle, _ = found
+    sizes = np.abs(np.diag(triangle))
+    least = matrix.shape[1] * np.finfo(matrix.dtype).eps * sizes[0]
+    return frame[:, int(np.sum(sizes > least)) :]
 
 
 def _orthonormal(stack: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
