@@ -14,6 +14,10 @@ from sobng.evolve.path import Leg, Route
 from sobng.results import RESULTS
 
 
+GROWN = 10.0
+"""How much larger a field is in the end that may have blown up."""
+
+
 @dataclasses.dataclass
 class Attempt:
     """A run to a level, and its values at common times and points for comparison."""
@@ -36,6 +40,12 @@ class Attempt:
         """Whether it reached the end, or an event of the user."""
         ends = (RESULTS.successful, RESULTS.event_occurred)
         return any(bool(self.result == end) for end in ends)
+
+    @property
+    def grew(self) -> bool:
+        """Whether the field became much larger, as it does before it blows up."""
+        size = self.looks[:, 2]
+        return bool(size[-1] > GROWN * size[0])
 
     @property
     def steps(self) -> int:

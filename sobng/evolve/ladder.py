@@ -131,7 +131,8 @@ class Ladder:
         if not attempt.complete:
             few = self.made.evolution.dim > 3 or len(self.attempts) == 1
             failed = (RESULTS.blew_up, RESULTS.unresolved)
-            again = few and any(bool(attempt.result == f) for f in failed)
+            failing = any(bool(attempt.result == f) for f in failed)
+            again = few and failing and not attempt.grew
             return None if again else attempt.result
         errors = self.errors()
         if errors is not None:

@@ -89,6 +89,10 @@ class Run:
                 ladder = self.ladder()
                 if ladder is not None and ladder.whole:
                     return self.finished(ladder.whole[-1], ladder, ladder.result)
+                if ladder is not None:
+                    best = max(ladder.attempts, key=lambda a: a.route.end)
+                    if best.grew:  # no network would follow it any further
+                        return self.finished(best, ladder, RESULTS.blew_up)
                 field = network(self.evolution, self.key)
             unknown = walled(self.evolution, field, jnp.asarray(self.t0), self.args)
             check_periods(self.evolution, unknown)
@@ -268,7 +272,7 @@ class Run:
         found = np.full(num, np.nan)
         if errors is not None:
             found[: len(errors)] = errors[:num]
-        if bool(best.result != RESULTS.successful):
+        if bool(best.result != RESULTS.successful) and bool(result != RESULTS.blew_up):
             result = best.result
         reason = (
             ""
