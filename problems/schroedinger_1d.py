@@ -5,7 +5,7 @@
 
 The unknown is (Re h, Im h). The solution of the whole line differs by 5e-7.
 The reference is made by `references/fourier.py`: spectral solutions of two resolutions and
-two step sizes, which agree to 7e-10 at the end.
+two step sizes, which agree to 3e-10 at the end.
 """
 
 import pathlib

@@ -204,6 +204,7 @@ def test_an_exported_solution_runs_without_sobng(folder):
     assert jnp.allclose(values, sn.load(saved)(points), rtol=1e-14, atol=1e-14)
 
 
+@pytest.mark.slow
 def test_a_comparison_has_three_rows(folder, capsys):
     arguments = ["run", str(folder / "line.py"), "--max-steps", "30", "--compare"]
     # Optax raises a Python float to the power of an integer array.

@@ -45,6 +45,7 @@ def by_optimistix(args):
 
 
 @pytest.mark.parametrize("value", [by_solve, by_optimistix])
+@pytest.mark.slow
 def test_the_implicit_derivative_agrees_with_finite_differences(value):
     found = jax.grad(value)(ARGS)
     step = 1e-4

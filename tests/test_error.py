@@ -37,6 +37,7 @@ def test_the_estimate_is_the_error_along_a_run(exactly, steps):
     assert solution.error == pytest.approx(error, rel=0.2)
 
 
+@pytest.mark.slow
 def test_an_estimate_at_rounding_includes_the_rounding():
     solution = sn.solve(make_problem(True), key=jr.key(0))
     error, _ = sn.relative_errors(solution, exact)

@@ -86,6 +86,7 @@ def test_a_killed_run_ends_bit_for_bit_where_the_whole_one_ends(tmp_path):
     assert len(resumed.history["step"]) == len(whole.history["step"])
 
 
+@pytest.mark.slow
 def test_a_run_killed_in_a_correction_resumes(tmp_path):
     stages = (
         sn.LastLayer(max_steps=2),
@@ -182,6 +183,7 @@ FRONT = sn.Problem(
 )
 
 
+@pytest.mark.slow
 def test_features_that_fail_are_given_up_for_a_network_also_on_resuming(tmp_path):
     stages = (
         sn.LastLayer(bandwidth=False, max_steps=2),

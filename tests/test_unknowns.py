@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
+import pytest
 
 import sobng as sn
 
@@ -158,6 +159,7 @@ assert np.isclose(*losses, rtol=1e-6), losses
 """
 
 
+@pytest.mark.slow
 def test_rows_on_four_devices_give_the_result_of_one(monkeypatch):
     flags = "--xla_force_host_platform_device_count=4"
     monkeypatch.setenv("XLA_FLAGS", flags)

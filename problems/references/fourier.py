@@ -99,7 +99,13 @@ def kdv_1d(num):
     def nonlinear(v):
         return -0.5j * k * grid.fft(grid.values(v).real ** 2) * grid.keep[2]
 
-    return grid, 1j * EXTENDED("0.022") ** 2 * k**3, nonlinear, np.cos(PI * grid.points[0]), 1.0
+    return (
+        grid,
+        1j * EXTENDED("0.022") ** 2 * k**3,
+        nonlinear,
+        np.cos(PI * grid.points[0]),
+        1.0,
+    )
 
 
 def kuramoto_sivashinsky_1d(num):
