@@ -114,7 +114,9 @@ class Ladder:
         if len(done) < 2:
             return None
         new, old = done[-1], done[-2]
-        left = max(new.missed / max(old.missed, 1e-300), (new.level / old.level) ** 0.5)
+        left = new.missed / max(old.missed, 1e-300)
+        if self.made.evolution.dim <= 3:  # beyond, levels are those of steps alone
+            left = max(left, (new.level / old.level) ** 0.5)
         factor = min(left, 1.0)
         change = new.difference(old)
         # Rounding of the initial values; a misfit of kinks is no error of later times.
