@@ -1,6 +1,5 @@
 """From an evolution and a field to its projection on frozen features."""
 
-import os
 from typing import Any
 
 import equinox as eqx
@@ -36,7 +35,7 @@ from sobng.problem import Evolution
 from sobng.system import chunked
 
 
-CUT = float(os.environ.get("CUT", "0.77"))
+CUT = 0.77
 """Directions are kept whose size is above this power of the rounding unit, relatively.
 
 Smaller ones would be orthogonal to rounding of their own: their derivatives are noise."""
