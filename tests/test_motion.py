@@ -80,6 +80,13 @@ def test_derivatives_of_heat_are_exact_for_a_batch_of_arguments(
         assert jnp.allclose(one, other, rtol=1e-8)
 
 
+def test_the_defect_tells_features_that_follow_from_those_that_do_not(heat):
+    start = heat.start(0.0)
+    assert heat.defect(0.0, start) < 1e-7
+    smooth = sn.motion(HEAT, features(3, 0.5), 0.0, 0.5, key=jr.key(1))
+    assert smooth.defect(0.0, smooth.start(0.0)) > 1e-4
+
+
 def test_derivatives_in_boundary_data_agree_with_finite_differences():
     evolution = sn.Evolution(
         lambda u, t, x, args: sn.laplacian(u)(x) / 4 - args[1] * u(x) ** 3,

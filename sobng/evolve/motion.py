@@ -94,7 +94,7 @@ class Motion(eqx.Module):
 
         **Arguments:** as for `velocity`.
         """
-        left, asked = self.projected.defect(t, y, self._args(args))
+        left, asked, _ = self.projected.defect(t, y, self._args(args))
         return jnp.sqrt(left / asked)
 
     def _args(self, args: Any) -> Any:
