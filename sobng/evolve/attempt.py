@@ -65,6 +65,11 @@ class Attempt:
         rate = self.looks[:, 0] / np.maximum(self.looks[:, 2], tiny)
         return float(np.trapezoid(rate, self.route.ts))
 
+    def without_motions(self) -> "Attempt":
+        """The same without its tables, which take most of the memory of a run."""
+        legs = tuple(Leg(None, leg.path) for leg in self.route.legs)
+        return dataclasses.replace(self, route=Route(legs))
+
     def difference(self, other: "Attempt") -> np.ndarray:
         """Relative L2 differences to another run, at the times that both reached."""
         num = min(len(self.values), len(other.values))

@@ -25,7 +25,7 @@ LEAST = {1: 20.0, 2: 6.0, 3: 2.5}
 MOST = 2600
 """Features at most, those of each component counted."""
 
-MARGIN = {1: 10.0, 2: 5.0, 3: 3.0}
+MARGIN = {1: 20.0, 2: 10.0, 3: 6.0}
 """How far beyond its bandwidth a random basis has functions that are not noise."""
 
 RIM = 0.1
@@ -49,7 +49,7 @@ def _volume(evolution: Evolution) -> tuple[float, float]:
     ball = math.pi ** (dim / 2) / math.gamma(dim / 2 + 1)
     if walls == 0:
         return ball, 0.0
-    return SURPLUS * ball / math.pi**walls, 2 * MARGIN[dim]
+    return SURPLUS * ball / math.pi**walls, MARGIN[dim]
 
 
 def count(evolution: Evolution, bandwidth: float) -> int:

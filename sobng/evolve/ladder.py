@@ -31,7 +31,7 @@ CLOSER = (0.3, 0.1, 0.01, 1e-3)
 SETTLED = 0.3
 """Differences of successive runs that fall by less than this have met their floor."""
 
-GROWTH = 2.0
+LONGER = 2.0
 """How much longer the next run is expected to take, at least."""
 
 COMPARABLE = 0.05
@@ -78,7 +78,7 @@ class Ladder:
         """All levels, until two runs agree, nothing improves, or time is over."""
         plan = self._low() if self.made.evolution.dim <= 3 else self._high()
         for rungs, level in plan:
-            self.attempts.append(self.run(rungs, level))
+            self._try(rungs, level)
             stop = self._judge()
             if stop is not None:
                 self.result = stop
@@ -101,7 +101,13 @@ class Ladder:
         if small or LIKEWISE * done[-1].seconds > self.seconds_left():
             return
         level = CLOSER[0] * done[-1].level
-        self.attempts.append(self.run(self._rungs(len(self.attempts)), level))
+        self._try(self._rungs(len(self.attempts)), level)
+
+    def _try(self, rungs: Rungs, level: float) -> None:
+        found = self.run(rungs, level)
+        if found.complete:
+            self.attempts = [a.without_motions() for a in self.attempts]
+        self.attempts.append(found)
 
     def errors(self) -> np.ndarray | None:
         """Estimated relative L2 errors of the last run, by time.
@@ -144,7 +150,7 @@ class Ladder:
                 new, old = done[-1].difference(done[-2]), done[-2].difference(done[-3])
                 if SETTLED * old[-1] < new[-1] < 1e-4:
                     return RESULTS.settled
-        if GROWTH * attempt.seconds > self.seconds_left():
+        if LONGER * attempt.seconds > self.seconds_left():
             return RESULTS.time_limit_reached
         return None
 

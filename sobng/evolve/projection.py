@@ -11,15 +11,14 @@ import scipy.linalg
 from jaxtyping import Array, Float, PyTree
 
 from sobng.evolve.galerkin import Galerkin, Table, wall_rows, Walls
-from sobng.evolve.rates import diagonalised, Rates
+from sobng.evolve.linear_part import in_modes
+from sobng.evolve.rates import Rates
 from sobng.evolve.taylor import (
     by_order,
     derivatives,
     needed_orders,
     Orders,
     orders_of_derivatives,
-    sensitivities,
-    Taylor,
 )
 from sobng.evolve.walls import (
     at_time,
@@ -30,7 +29,6 @@ from sobng.evolve.walls import (
 from sobng.fields.constrained import Constrained
 from sobng.fields.partition import combine, linear_leaves, partition
 from sobng.metrics.sobolev import Jet, VALUES
-from sobng.precision import matmul
 from sobng.problem import Evolution
 from sobng.system import chunked
 
@@ -42,9 +40,6 @@ Smaller ones would be orthogonal to rounding of their own: their derivatives are
 
 FIRM = 1e3
 """How much heavier boundary rows are than the equation's."""
-
-PAD = 16
-"""Real modes and pairs come in multiples of this."""
 
 RETURN = 100.0
 """How often boundary rows forget their error by a factor of e, during a run."""
@@ -233,7 +228,7 @@ def galerkin(
         linear=False,
         moving=has_moments(unknown),
     )
-    return _diagonalised(found, made, key)
+    return in_modes(found, made.t0, made.t1, made.args, made.orders, key)
 
 
 def _wall_points(condition: Any, num: int, dtype: Any) -> Float[Array, "n dim"]:
@@ -275,124 +270,3 @@ def _orthonormal(stack: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     coefficients = np.zeros((stack.shape[1], rank), stack.dtype)
     coefficients[order[:rank]] = inverse
     return whole @ turn[:, :rank], coefficients
-
-
-@eqx.filter_jit
-def _slopes(found: Galerkin, t, y, args, jet: Jet):
-    """The derivatives of what is seen of the right-hand side in those of the field:
-    `[n, terms * out, orders, *out]`."""
-    table, lift = found.table, found.lift_at(args)
-
-    def at(x, partials):
-        plus: Any = None if lift is None else lift(t)
-        add = lambda v: v if plus is None else lambda x: v(x) + plus(x)
-        rhs = lambda v: (
-            lambda x: jnp.asarray(found.evolution.rhs(add(v), t, x, args), x.dtype)
-        )
-        see = lambda v, x: jet(rhs(v), x)
-        return sensitivities(see, Taylor(x, partials, table.orders))
-
-    return jax.vmap(at)(table.points, table.partials(y))
-
-
-@eqx.filter_jit
-def _constant(found: Galerkin, mean, orders: Orders):
-    """The same for the operator with the given coefficients, `[out, orders, *out]`."""
-    table = found.table
-    index = jnp.asarray([table.orders.index(o) for o in orders])
-    mean = mean.reshape(len(mean), len(table.orders), -1)[:, index]
-
-    def operator(v, x):
-        partials = derivatives(v, orders)(x).reshape(len(orders), -1)
-        return jnp.tensordot(mean, partials, 2)
-
-    def at(x, partials):
-        see = lambda v, x: found.jet(lambda x: operator(v, x), x)
-        return sensitivities(see, Taylor(x, partials, table.orders))
-
-    zeros = jnp.zeros((table.entries.shape[1],), table.entries.dtype)
-    return jax.vmap(at)(table.points, table.partials(zeros))
-
-
-def _diagonalised(found: Galerkin, made: Setting, key: jax.Array) -> Galerkin:
-    """The same in coordinates that make the linear part diagonal."""
-    table, args = found.table, made.args
-    size = table.entries.shape[1]
-    kind = table.entries.dtype
-    times = [jnp.asarray(t, kind) for t in (made.t0, made.t1)]
-    y0, _ = found.start(times[0], args)
-    noise = jnp.linalg.norm(y0) * jax.random.normal(key, y0.shape, kind) / size**0.5
-    trials = (times[0], y0), (times[1], y0), (times[0], y0 + noise)
-    slopes = [np.asarray(_slopes(found, t, y, args, made.jet)) for t, y in trials]
-    now = slopes[0]
-    reach = 1e3 * np.finfo(now.dtype).eps * np.max(np.abs(now))
-    linear = all(np.max(np.abs(s - now)) <= reach for s in slopes[1:])
-    if not linear:
-        # What the points agree on: a linear part that stays one.
-        if made.jet == VALUES:
-            now = np.broadcast_to(np.mean(now, axis=0, keepdims=True), now.shape)
-        else:
-            values = _slopes(found, times[0], y0, args, VALUES)
-            now = np.asarray(_constant(found, jnp.mean(values, axis=0), made.orders))
-    out = 1 if table.out is None else table.out
-    n, num = len(table.points), len(table.orders)
-    now = now.reshape(n, -1, num, out)
-    block = np.asarray(table.entries).reshape(num, n, out, size)
-    rows = np.zeros((n, now.shape[1], size), now.dtype)
-    for k in range(num):
-        for p in range(out):
-            rows += now[:, :, k, p, None] * block[k, :, None, p]
-    rows = rows.reshape(-1, size)
-    if found.walls is not None:
-        back = found.walls.speed * found.walls.matrix
-        rows = np.concatenate([rows, -np.asarray(back)])
-    whole = np.asarray(found.project) @ rows
-    rates, basis = diagonalised(whole.astype(np.float64))
-    rates, basis, inverse = _padded(rates, basis, np.linalg.inv(basis))
-    inverse = jnp.asarray(inverse, kind)
-    rates = jax.tree.map(lambda r: r.astype(kind), rates)
-    turn = lambda m: jnp.asarray(np.asarray(m) @ basis, kind)
-    found = eqx.tree_at(
-        lambda g: (
-            g.table.entries,
-            g.held_out.entries,
-            g.coefficients,
-            g.project,
-            g.rates,
-        ),
-        found,
-        (
-            turn(table.entries),
-            turn(found.held_out.entries),
-            turn(found.coefficients),
-            matmul(inverse, found.project),
-            rates,
-        ),
-    )
-    if found.walls is not None:
-        matrix = turn(found.walls.matrix)
-        found = eqx.tree_at(lambda g: g.walls.matrix, found, matrix)
-    return eqx.tree_at(lambda g: g.linear, found, linear)
-
-
-def _padded(
-    rates: Rates, basis: np.ndarray, inverse: np.ndarray
-) -> tuple[Rates, np.ndarray, np.ndarray]:
-    """The same with modes that stay at zero, so that sizes repeat from run to run.
-
-    Each size is compiled once, and how many functions are left of random features is
-    a little random.
-    """
-    real, pairs = rates.real.size, rates.decay.size
-    more, many = -real % PAD, -pairs % PAD
-    ends = np.cumsum([real, pairs, pairs])
-    added = np.repeat(ends, [more, many, many])
-    return (
-        Rates(
-            jnp.pad(rates.real, (0, more)),
-            jnp.pad(rates.decay, (0, many)),
-            jnp.pad(rates.turn, (0, many)),
-        ),
-        np.insert(basis, added, 0, axis=1),
-        np.insert(inverse, added, 0, axis=0),
-    )

@@ -43,7 +43,7 @@ def orders_of_derivatives(orders: Orders, further: Orders) -> Orders:
         i for most in further for i in itertools.product(*(range(k + 1) for k in most))
     }
     found = {tuple(map(sum, zip(a, b, strict=True))) for a in orders for b in below}
-    return tuple(sorted(found, key=lambda i: (sum(i), i)))
+    return by_order(found)
 
 
 def derivative(function: Callable, order: Sequence[int]) -> Callable[[Point], Value]:
