@@ -76,13 +76,13 @@ def evolve(
         solution(1.0, jnp.array([0.3])), solution.error
         ```
 
-    Without a field, random sine features stay fixed and their coefficients move: the
-    right-hand side is projected orthogonally on their span, its linear part is made
-    diagonal, and [`sobng.ExponentialGauss`][] steps it. Runs on ever more features
-    follow until two agree, and their difference is the estimate of the error. A field of
-    yours moves in its last layer, if that follows the right-hand side to a millionth;
-    else all its parameters move, on points that follow the slopes in one dimension.
-    `stats["motion"]` says which.
+    Without a field, sine features stay fixed and their coefficients move: the right-hand
+    side is projected orthogonally on their span, its linear part is made diagonal, and
+    [`sobng.ExponentialGauss`][] steps it. More features take over as soon as these miss
+    too much of it. Runs that aim at smaller and smaller errors follow until two agree,
+    and their difference is the estimate of the error. A field of yours moves in its last
+    layer, if that follows the right-hand side to a millionth; else all its parameters
+    move, on points that follow the slopes in one dimension. `stats["motion"]` says which.
 
     **Main arguments:**
 

@@ -16,11 +16,11 @@ from sobng.evolve.checks import check_concrete, check_evolution, check_times
 from sobng.evolve.exponential import ExponentialGauss
 from sobng.evolve.features import rule
 from sobng.evolve.galerkin import Galerkin
-from sobng.evolve.moving import fitted, Moving, moving
+from sobng.evolve.moving import fitted, Moving, moving, START, starting
 from sobng.evolve.projection import galerkin, setting, walls_change
-from sobng.evolve.walls import at_time, check_periods, walled
+from sobng.evolve.walls import check_periods, walled
 from sobng.fields.partition import combine, linear_leaves
-from sobng.problem import Condition, Evolution, Problem
+from sobng.problem import Evolution
 from sobng.solvers.adjoint import MinimumNormAdjoint
 from sobng.solvers.gauss_newton import GaussNewton
 from sobng.system import System
@@ -230,17 +230,8 @@ def start(projected: Galerkin | Moving, t0: Any, args: Any) -> Float[Array, " si
     if isinstance(projected, Galerkin):
         return projected.start(t0, args)[0]
 
-    def miss(u, x, both):
-        t, given = both
-        now = at_time(u, t, given) if projected.moving else u
-        return now(x) - projected.evolution.initial_value(x, given)
-
-    name = "initial values"
-    problem = Problem(
-        Condition(miss, projected.evolution.domain.interior, name=name),
-        out=projected.evolution.out,
-    )
-    points = Collocation({name: projected.points}, {name: projected.weights})
+    problem = starting(projected.evolution, projected.moving)
+    points = Collocation({START: projected.points}, {START: projected.weights})
     system = System(problem, combine(projected.params, projected.rest), points)
     fit = optx.least_squares(
         system.residual,

@@ -162,28 +162,40 @@ def _following(motion: Moving, t, y, args):
     return points[:, None], mass[-1] / (num * here)
 
 
+START = "initial values"
+"""The name of the one condition of `starting`."""
+
+
+def starting(evolution: Evolution, moving: bool) -> Problem:
+    """The problem of meeting the initial values, with `(t0, args)` as its `args`.
+
+    **Arguments:**
+
+    - `moving`: whether boundary data built into the unknown change in time.
+    """
+
+    def miss(u, x, both):
+        t, args = both
+        now = at_time(u, t, args) if moving else u
+        return now(x) - evolution.initial_value(x, args)
+
+    condition = Condition(miss, evolution.domain.interior, name=START)
+    return Problem(condition, out=evolution.out)
+
+
 def fitted(
     evolution: Evolution, unknown: PyTree, t0: float, args: Any, key: Any, limit: Any
 ) -> PyTree:
     """The unknown with all parameters fitted to the initial values."""
-
-    def miss(u, x, args):
-        return u(x) - evolution.initial_value(x, args)
-
-    now = at_time(unknown, jnp.asarray(t0), args) if has_moments(unknown) else unknown
-    problem = Problem(
-        Condition(miss, evolution.domain.interior, name="initial values"),
-        out=evolution.out,
-    )
     with warnings.catch_warnings():
         # A fit is right without conditions on the boundary.
         warnings.filterwarnings("ignore", "No condition covers", UserWarning)
         found = solve(
-            problem,
-            now,
+            starting(evolution, has_moments(unknown)),
+            unknown,
             key=key,
             stages=(AllParameters(),),
-            args=args,
+            args=(jnp.asarray(t0), args),
             max_steps=2000,
             time_limit=limit,
         )
