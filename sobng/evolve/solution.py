@@ -98,7 +98,8 @@ class Evolved(eqx.Module):
     @property
     def message(self) -> str:
         """Why the run ended, in words."""
-        return str(RESULTS[self.result])  # pyright: ignore (an enumeration of Equinox)
+        said = str(RESULTS[self.result])  # pyright: ignore (an enumeration of Equinox)
+        return said or "The last time was reached."
 
     def at(self, t: Any) -> PyTree:
         """The field at one time, a function of one point of space.
