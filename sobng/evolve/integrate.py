@@ -85,7 +85,7 @@ def segment(motion, solver, controller, t0, t1, dt0, y0, args, states, event) ->
 
 @eqx.filter_jit
 def defects(motion, ts, ys, args):
-    """Mean squares of projection residual and right-hand side at several times."""
+    """Mean squares of projection residual, right-hand side and field at several times."""
     return jax.lax.map(lambda both: motion.defect(both[0], both[1], args), (ts, ys))
 
 
