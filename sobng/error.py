@@ -192,9 +192,8 @@ def _solve_defect(system: System, watch: System, args: Any, observe: Any):
     flat, unravel = jfu.ravel_pytree(params)
     sizes = watch.block_sizes(args)
     seen = jnp.repeat(blocks, np.asarray(sizes), total_repeat_length=sum(sizes))
-    before = seen * watch.residual(params, args)
     # The linearised residual, exact to rounding also where the problem is not linear.
-    _, slope = jax.jvp(
+    before, slope = jax.jvp(
         lambda p: seen * watch.residual(p, args), (params,), (unravel(change),)
     )
     leftover = jnp.linalg.norm(before + slope) / jnp.linalg.norm(before)

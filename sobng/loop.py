@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
@@ -13,7 +14,7 @@ from sobng.clock import Clock
 from sobng.collocation import PointPlan
 from sobng.error import Estimate, estimate_error
 from sobng.exact import normalised
-from sobng.fields.partition import combine
+from sobng.fields.partition import combine, linear_leaves
 from sobng.problem import Energy, Problem
 from sobng.records import history_of, Record
 from sobng.results import RESULTS
@@ -39,6 +40,12 @@ OVERFIT = 30.0
 def reachable(dtype) -> float:
     """The least relative error that a precision allows to ask for."""
     return 10 * float(jnp.finfo(dtype).eps)
+
+
+def _num_linear(unknown: PyTree) -> int:
+    """How many numbers act linearly."""
+    moving, _ = eqx.partition(unknown, linear_leaves(unknown))
+    return sum(leaf.size for leaf in jax.tree.leaves(moving))
 
 
 class Loop:
@@ -163,7 +170,11 @@ class Loop:
                 number, stage.name, estimate.error, estimate.reason, self.sizes
             )
         self.unknown = stage.prepare(context)
-        context = dataclasses.replace(context, unknown=self.unknown)
+        if saved is None:
+            self._keep_share(before)
+        context = dataclasses.replace(
+            context, unknown=self.unknown, training=self.training
+        )
         if saved is None:
             self.unknown = stage.begin(context)
             context = dataclasses.replace(context, unknown=self.unknown)
@@ -197,7 +208,8 @@ class Loop:
                     best, best_loss = params, loss
                 if bool(look.accepted) or not isinstance(self.problem, Energy):
                     marks.append((self.step, loss))
-                if self._look(stage, system, watch, params, look, loss):
+                refined = self._look(stage, system, watch, params, look, loss)
+                if refined:
                     system, watch = self._refine(moves, params)
                     bound = bind(solver, system)
                     state = init_solver(bound, system, params, self.args)
@@ -206,7 +218,7 @@ class Loop:
                     now = self._saved(number, begun, best_loss, marks)
                     arrays = (before, self.unknown, params, state, best)
                     self.resumer.write(now, arrays)
-                if bool(look.done):
+                if bool(look.done) and not refined:
                     break
                 if self._good_enough(steps, params, system.rest):
                     break
@@ -218,6 +230,14 @@ class Loop:
                     break
         finally:
             self._keep_better(number, before, system, watch, best)
+
+    def _keep_share(self, before: PyTree) -> None:
+        """More points for a field that a stage enlarged, in proportion."""
+        grown = _num_linear(self.unknown) / max(1, _num_linear(before))
+        doublings = round(math.log2(grown)) if grown > 1 else 0
+        if doublings > 0 and self.points.refinable:
+            self.level += doublings
+            self.training = self.points.training(self.level)
 
     def _keep_better(self, number, before, system, watch, best) -> None:
         """Undoes a stage that made the held-out loss larger than the stage before it."""
@@ -300,7 +320,8 @@ class Loop:
             return False
         scale = float(jnp.finfo(self.dtype).eps) ** 1.5
         spread = held_out > OVERFIT * loss and held_out > scale * self.records[0].loss
-        return spread and self.step % 20 == 0 and self.level < MAX_LEVEL
+        now = self.step % 20 == 0 or bool(look.done)
+        return spread and now and self.level < MAX_LEVEL
 
     def _good_enough(self, steps, params, rest) -> bool:
         """Estimates the error now and then, ever more rarely; whether it will do."""

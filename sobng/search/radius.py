@@ -105,12 +105,18 @@ class RadiusSearch(AbstractSearch[_RadiusState]):
 
         def smaller(carry):
             count, (radius, *_) = carry
-            return count + 1, evaluate(radius * shrink)
+            return count + 1, evaluate(jnp.where(count == 0, radius, radius * shrink))
 
         # A radius beyond the undamped step only repeats it.
         full = model.length(damping_of(model, jnp.asarray(jnp.inf, dtype)))
         start = jnp.minimum(state.radius * self.span, full)
-        first = (jnp.ones((), jnp.int32), evaluate(start))
+        # The first radius is tried in the loop too, so that a trial is compiled once.
+        shapes = jax.eval_shape(evaluate, start)
+        blank = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)
+        blank = eqx.tree_at(
+            lambda b: (b[0], b[-1]), blank, (start, jnp.full_like(start, -jnp.inf))
+        )
+        first = (jnp.zeros((), jnp.int32), blank)
         _, (radius, damping, candidate, gain) = jax.lax.while_loop(poor, smaller, first)
 
         accepted = gain >= self.ratio

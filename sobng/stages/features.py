@@ -12,9 +12,9 @@ BANDWIDTH = {1: 64.0, 2: 12.0, 3: 4.0}
 """Where the search for their bandwidth starts."""
 
 
-def feature_field(dim: int, out: int | None, key: Key) -> MLP:
-    """A network of random sine features with a linear last layer."""
-    count = COUNT[dim] / (1 if out is None else out) ** 0.5
+def feature_field(dim: int, out: int | None, key: Key, times: int = 1) -> MLP:
+    """A network of random sine features with a linear last layer, `times` as many."""
+    count = times * COUNT[dim] / (1 if out is None else out) ** 0.5
     return sine_features(dim, out=out, num=round(count), key=key)
 
 

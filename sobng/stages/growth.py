@@ -1,0 +1,106 @@
+"""The stage that gives up a field's features for more of them."""
+
+import math
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from sobng.exact import impose
+from sobng.fields.algebra import entries, rebuild
+from sobng.fields.field import sizes_of
+from sobng.fields.mlp import MLP
+from sobng.fields.partition import linear_leaves, with_bandwidth
+from sobng.problem import Energy
+from sobng.solvers.adaptor import loss_of
+from sobng.stages.bandwidth import best_bandwidth, blanked, undamped
+from sobng.stages.features import COUNT, feature_field
+from sobng.stages.stage import AbstractStage
+from sobng.system import System
+
+
+FOLLOWED = 1e-3
+"""The part of the held-out loss below which features follow a solution, if only roughly.
+More of them do not help at a front."""
+
+
+class Growth(AbstractStage):
+    """Solves anew in twice as many features, of a bandwidth that more of them resolve.
+
+    Only for a field that sobng chose, up to three dimensions, and only while the
+    estimated error is above `above`. The driver doubles the points with them.
+
+    !!! example
+
+        ```python
+        import sobng as sn
+
+        sn.Growth(above=1e-12)
+        ```
+    """
+
+    above: float = eqx.field(static=True)
+    name: str = eqx.field(static=True)
+    max_steps: int | None = eqx.field(static=True)
+    patience: int = eqx.field(static=True)
+
+    def __init__(self, *, above: float = 1e-10, max_steps: int | None = 20):
+        """**Arguments:**
+
+        - `above`: the estimated error from which on more features pay.
+        - `max_steps`: the most steps.
+        """
+        self.above = above
+        self.name = "growth"
+        self.max_steps = max_steps
+        self.patience = 2
+
+    def wanted(self, context):
+        possible = context.problem.dim in COUNT and context.owned
+        if not possible or isinstance(context.problem, Energy):
+            return False
+        goal = max(self.above, context.tolerance)
+        return (context.error is None or context.error > goal) and _followed(context)
+
+    def prepare(self, context):
+        dim = context.problem.dim
+        scale = 2 ** (1 / dim) * _bandwidth(context.unknown)
+        fields = dict(entries(context.unknown))
+        for i, (name, u) in enumerate(fields.items()):
+            if callable(u):
+                _, out = sizes_of("Growth", u, dim)
+                key = jax.random.fold_in(context.key, i)
+                fields[name] = feature_field(dim, out, key, times=2)
+        whole = impose(context.problem, rebuild(context.unknown, fields))
+        return blanked(with_bandwidth(whole, scale))
+
+    def begin(self, context):
+        return best_bandwidth(context, context.unknown, 1.0)
+
+    def moves(self, context):
+        return linear_leaves(context.unknown)
+
+    def solver(self, context):
+        return undamped()
+
+
+def _followed(context) -> bool:
+    """Whether the features took most of the held-out residual away."""
+
+    def loss(unknown):
+        watch = System(context.problem, unknown, context.held_out)
+        return float(loss_of(watch, watch.params, context.args))
+
+    left, all_of_it = loss(context.unknown), loss(blanked(context.unknown))
+    return math.isfinite(left) and left <= FOLLOWED * all_of_it
+
+
+def _bandwidth(unknown) -> float:
+    """The highest frequency of the first layers."""
+    nodes = jax.tree.leaves(unknown, is_leaf=lambda node: isinstance(node, MLP))
+    lengths = [
+        float(jnp.max(jnp.linalg.norm(node.weights[0], axis=1)))
+        for node in nodes
+        if isinstance(node, MLP)
+    ]
+    return max(lengths, default=1.0)
