@@ -125,6 +125,7 @@ from sobng.stages.all_parameters import AllParameters as AllParameters
 from sobng.stages.correction import Correction as Correction
 from sobng.stages.growth import Growth as Growth
 from sobng.stages.last_layer import LastLayer as LastLayer
+from sobng.stages.layers import Layers as Layers
 from sobng.stages.stage import AbstractStage as AbstractStage, Context as Context
 from sobng.stages.strategy import strategy as strategy
 from sobng.system import System as System

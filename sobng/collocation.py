@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from sobng.geometry.grading import GradedRule, GradedSample, Grading
 from sobng.geometry.samplers import Gauss, Sobol
 from sobng.problem import Energy, Problem
 
@@ -224,17 +225,24 @@ class PointPlan(eqx.Module):
         leaves = [a for a in jax.tree.leaves(unknown) if eqx.is_inexact_array(a)]
         return jnp.result_type(*leaves) if leaves else jnp.result_type(float)
 
-    def training(self, level: int) -> Collocation:
-        """The points that are trained on; each level doubles them."""
+    def training(self, level: int, grading: Grading | None = None) -> Collocation:
+        """The points that are trained on; each level doubles them, and where a grading
+        stretches they are dense."""
         if isinstance(self.given, Collocation):
             self.given.check(name for name in regions(self.problem))
             return self.given
         sampler = None if self.refinable else self.given
         num = self.num * 2**level
+        if sampler is None and grading is not None:
+            sampler = {
+                name: GradedRule(default_sampler(region, num), grading)
+                for name, region in regions(self.problem).items()
+            }
         return discretise(self.problem, num, sampler=sampler, key=self.key)
 
-    def held_out(self) -> Collocation:
-        """Random points that are never trained on.
+    def held_out(self, grading: Grading | None = None) -> Collocation:
+        """Random points that are never trained on; many more, and half of them dense at
+        the walls, where the training's are graded.
 
         Where a condition is measured in a norm of its own, a rule: random points see a
         rough residual as a smooth one, which a dual norm weighs more.
@@ -245,6 +253,8 @@ class PointPlan(eqx.Module):
         def sampler(condition):
             if getattr(condition, "norm", None) is not None:
                 return Gauss(round(OTHER_RULE * self.num))
+            if grading is not None:
+                return GradedSample(8 * num)
             return Sobol(max(8, num // 4) if condition.region.is_boundary else num)
 
         samplers = {c.name: sampler(c) for c in self.problem.conditions}

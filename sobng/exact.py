@@ -12,6 +12,7 @@ from jaxtyping import PyTree
 from sobng.fields.algebra import entries, rebuild
 from sobng.fields.constrained import Constrained
 from sobng.fields.field import AbstractField, sizes_of
+from sobng.fields.graded import Graded
 from sobng.fields.lift import BoxLift
 from sobng.fields.polynomial import PolynomialLift
 from sobng.fields.scaled import Scaled
@@ -250,7 +251,9 @@ def impose(problem: Problem | Energy, unknown: PyTree) -> PyTree:
 
 
 def _is_scaled(field: Any) -> bool:
-    return isinstance(field, Scaled) or getattr(field, "cell", None) is not None
+    return (
+        isinstance(field, Scaled | Graded) or getattr(field, "cell", None) is not None
+    )
 
 
 def homogeneous(

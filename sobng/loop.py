@@ -14,6 +14,7 @@ from sobng.clock import Clock
 from sobng.collocation import PointPlan
 from sobng.error import Estimate, estimate_error
 from sobng.exact import normalised
+from sobng.fields.graded import grading_of
 from sobng.fields.partition import combine, linear_leaves
 from sobng.problem import Energy, Problem
 from sobng.records import history_of, Record
@@ -82,6 +83,8 @@ class Loop:
         self.level = 0
         self.training = points.training(0)
         self.held_out = points.held_out()
+        self.grading = None
+        self._follow()
         self.clock = Clock()
         self.records: list[Record] = []
         self.step = 0
@@ -154,6 +157,7 @@ class Loop:
             error=entered.error if entered else self.estimate.error,
             owned=self.owned,
             done=tuple(d.name for d in self.done.values() if d.number < number),
+            points=self._graded_points,
             out_of_time=self._out_of_time,
         )
 
@@ -177,7 +181,10 @@ class Loop:
         )
         if saved is None:
             self.unknown = stage.begin(context)
-            context = dataclasses.replace(context, unknown=self.unknown)
+            self._follow(before)
+            context = dataclasses.replace(
+                context, unknown=self.unknown, training=self.training
+            )
         solver, steps = adapt(stage.solver(context))
         moves = stage.moves(context)
         system, watch = self._systems(moves)
@@ -189,6 +196,7 @@ class Loop:
         if saved is not None:
             like = (before, self.unknown, params, state, best)
             before, self.unknown, params, state, best = self.resumer.arrays(like)
+            self._follow()
             system, watch = self._systems(moves)
             bound = bind(solver, system)
             best_loss, begun = saved.best_loss, saved.begun
@@ -231,6 +239,22 @@ class Loop:
         finally:
             self._keep_better(number, before, system, watch, best)
 
+    def _graded_points(self, grading):
+        training = self.points.training(self.level, grading)
+        return training, self.points.held_out(grading)
+
+    def _follow(self, scored: PyTree = None) -> None:
+        """Points that are dense where the field stretches its coordinates; the score of
+        another unknown is then one on these points."""
+        grading = grading_of(self.unknown)
+        if grading is None and self.grading is None:
+            return
+        self.grading = grading
+        self.training, self.held_out = self._graded_points(grading)
+        if scored is not None and self.score is not None:
+            watch = System(self.problem, scored, self.held_out)
+            self.score = float(loss_of(watch, watch.params, self.args))
+
     def _keep_share(self, before: PyTree) -> None:
         """More points for a field that a stage enlarged, in proportion."""
         grown = _num_linear(self.unknown) / max(1, _num_linear(before))
@@ -250,6 +274,7 @@ class Loop:
         elif math.isfinite(self.score):
             done = self.done[number]
             self.unknown = before
+            self._follow(before)
             self.sizes = done.sizes
             self.done[number] = dataclasses.replace(done, kept=False)
             self.estimate, self.estimated = Estimate(done.error, done.reason), self.step
@@ -282,7 +307,7 @@ class Loop:
 
     def _refine(self, moves, params):
         self.level += 1
-        self.training = self.points.training(self.level)
+        self.training = self.points.training(self.level, grading_of(self.unknown))
         system = System(self.problem, self.unknown, self.training, moves=moves)
         self.unknown = combine(params, system.rest)
         return self._systems(moves)

@@ -5,6 +5,7 @@ from sobng.fields.constrained import Constrained as Constrained
 from sobng.fields.features import sine_features as sine_features
 from sobng.fields.field import AbstractField as AbstractField
 from sobng.fields.fourier import FourierFeatures as FourierFeatures
+from sobng.fields.graded import Graded as Graded
 from sobng.fields.lift import BoxLift as BoxLift
 from sobng.fields.mlp import MLP as MLP
 from sobng.fields.partition import (

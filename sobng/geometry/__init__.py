@@ -8,6 +8,11 @@ from sobng.geometry.csg import (
     Union as Union,
 )
 from sobng.geometry.domain import AbstractDomain as AbstractDomain
+from sobng.geometry.grading import (
+    GradedRule as GradedRule,
+    GradedSample as GradedSample,
+    Grading as Grading,
+)
 from sobng.geometry.polygon import Polygon as Polygon
 from sobng.geometry.region import Region as Region
 from sobng.geometry.samplers import (

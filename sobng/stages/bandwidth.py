@@ -32,7 +32,7 @@ def blanked(unknown: PyTree) -> PyTree:
     )
 
 
-def _solved(context: Context, unknown: PyTree, steps: int) -> tuple[PyTree, float]:
+def solved(context: Context, unknown: PyTree, steps: int) -> tuple[PyTree, float]:
     """The unknown after some steps of its last layer, and its held-out loss."""
     solver = undamped()
     moves = linear_leaves(unknown)
@@ -60,7 +60,7 @@ def best_bandwidth(context: Context, blank: PyTree, start: float) -> PyTree:
     goal = 1e-26 * blank_score
 
     def attempt(scale):
-        return _solved(context, with_bandwidth(blank, scale), 12)
+        return solved(context, with_bandwidth(blank, scale), 12)
 
     best, score = attempt(start)
     top = score

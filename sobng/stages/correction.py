@@ -10,7 +10,7 @@ from sobng.fields.partition import Frozen, linear_leaves
 from sobng.fields.sum import Sum
 from sobng.problem import Energy
 from sobng.stages.bandwidth import best_bandwidth, blanked, undamped
-from sobng.stages.features import COUNT, feature_field, start_bandwidth
+from sobng.stages.features import COUNT, feature_field, followed, start_bandwidth
 from sobng.stages.stage import AbstractStage
 
 
@@ -56,7 +56,8 @@ class Correction(AbstractStage):
         if not possible or isinstance(context.problem, Energy):
             return False
         goal = max(self.above, context.tolerance)
-        return context.error is None or context.error > goal
+        poor = context.error is None or context.error > goal
+        return poor and followed(context, context.unknown)
 
     def prepare(self, context):
         problem = context.problem

@@ -1,7 +1,5 @@
 """The stage that gives up a field's features for more of them."""
 
-import math
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -12,16 +10,9 @@ from sobng.fields.field import sizes_of
 from sobng.fields.mlp import MLP
 from sobng.fields.partition import linear_leaves, with_bandwidth
 from sobng.problem import Energy
-from sobng.solvers.adaptor import loss_of
 from sobng.stages.bandwidth import best_bandwidth, blanked, undamped
-from sobng.stages.features import COUNT, feature_field
+from sobng.stages.features import COUNT, feature_field, followed
 from sobng.stages.stage import AbstractStage
-from sobng.system import System
-
-
-FOLLOWED = 1e-3
-"""The part of the held-out loss below which features follow a solution, if only roughly.
-More of them do not help at a front."""
 
 
 class Growth(AbstractStage):
@@ -60,7 +51,9 @@ class Growth(AbstractStage):
         if not possible or isinstance(context.problem, Energy):
             return False
         goal = max(self.above, context.tolerance)
-        return (context.error is None or context.error > goal) and _followed(context)
+        poor = context.error is None or context.error > goal
+        # More features do not help at a front.
+        return poor and followed(context, context.unknown)
 
     def prepare(self, context):
         dim = context.problem.dim
@@ -82,17 +75,6 @@ class Growth(AbstractStage):
 
     def solver(self, context):
         return undamped()
-
-
-def _followed(context) -> bool:
-    """Whether the features took most of the held-out residual away."""
-
-    def loss(unknown):
-        watch = System(context.problem, unknown, context.held_out)
-        return float(loss_of(watch, watch.params, context.args))
-
-    left, all_of_it = loss(context.unknown), loss(blanked(context.unknown))
-    return math.isfinite(left) and left <= FOLLOWED * all_of_it
 
 
 def _bandwidth(unknown) -> float:

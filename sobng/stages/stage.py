@@ -32,6 +32,8 @@ class Context(eqx.Module):
     """Whether sobng chose the field, and so may enlarge it."""
     done: tuple[str, ...] = eqx.field(static=True)
     """The names of the stages that were entered before."""
+    points: Callable[[Any], tuple[Collocation, Collocation]] = eqx.field(static=True)
+    """Points for training and held-out ones, dense where a grading stretches."""
     out_of_time: Callable[[], bool] = eqx.field(static=True)
     """Whether the time limit is over; asked by a `begin` that tries several things."""
 

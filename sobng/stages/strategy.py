@@ -4,13 +4,14 @@ from sobng.stages.all_parameters import AllParameters
 from sobng.stages.correction import Correction
 from sobng.stages.growth import Growth
 from sobng.stages.last_layer import LastLayer
+from sobng.stages.layers import Layers
 from sobng.stages.stage import AbstractStage
 
 
 def default_stages() -> tuple[AbstractStage, ...]:
-    """The last layer first, where that can work; then, if need be, more features, a
-    correction, and all parameters."""
-    return (LastLayer(), Growth(), Correction(), AllParameters())
+    """The last layer first, where that can work; then, if need be, more features,
+    layers at the walls, a correction, and all parameters."""
+    return (LastLayer(), Growth(), Layers(), Correction(), AllParameters())
 
 
 def strategy(name: str) -> tuple[AbstractStage, ...]:
