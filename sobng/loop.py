@@ -81,6 +81,7 @@ class Loop:
             )
         self.tolerance = least if settings.tolerance is None else settings.tolerance
         self.level = 0
+        self.linear = _num_linear(unknown)
         self.training = points.training(0)
         self.held_out = points.held_out()
         self.grading = None
@@ -175,7 +176,7 @@ class Loop:
             )
         self.unknown = stage.prepare(context)
         if saved is None:
-            self._keep_share(before)
+            self._keep_share()
         context = dataclasses.replace(
             context, unknown=self.unknown, training=self.training
         )
@@ -255,13 +256,13 @@ class Loop:
             watch = System(self.problem, scored, self.held_out)
             self.score = float(loss_of(watch, watch.params, self.args))
 
-    def _keep_share(self, before: PyTree) -> None:
+    def _keep_share(self) -> None:
         """More points for a field that a stage enlarged, in proportion."""
-        grown = _num_linear(self.unknown) / max(1, _num_linear(before))
-        doublings = round(math.log2(grown)) if grown > 1 else 0
-        if doublings > 0 and self.points.refinable:
-            self.level += doublings
-            self.training = self.points.training(self.level)
+        grown = _num_linear(self.unknown) / max(1, self.linear)
+        level = round(math.log2(grown)) if grown > 1 else 0
+        if level > self.level and self.points.refinable:
+            self.level = level
+            self.training = self.points.training(level, self.grading)
 
     def _keep_better(self, number, before, system, watch, best) -> None:
         """Undoes a stage that made the held-out loss larger than the stage before it."""

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from sobng.exact import impose
 from sobng.fields.algebra import entries, rebuild
 from sobng.fields.field import sizes_of
+from sobng.fields.graded import Graded, grading_of
 from sobng.fields.mlp import MLP
 from sobng.fields.partition import linear_leaves, with_bandwidth
 from sobng.problem import Energy
@@ -19,7 +20,8 @@ class Growth(AbstractStage):
     """Solves anew in twice as many features, of a bandwidth that more of them resolve.
 
     Only for a field that sobng chose, up to three dimensions, and only while the
-    estimated error is above `above`. The driver doubles the points with them.
+    estimated error is above `above`; once, and once more where layers were stretched.
+    The driver doubles the points with them.
 
     !!! example
 
@@ -52,18 +54,21 @@ class Growth(AbstractStage):
             return False
         goal = max(self.above, context.tolerance)
         poor = context.error is None or context.error > goal
+        once = self.name in context.done and grading_of(context.unknown) is None
         # More features do not help at a front.
-        return poor and followed(context, context.unknown)
+        return poor and not once and followed(context, context.unknown)
 
     def prepare(self, context):
         dim = context.problem.dim
         scale = 2 ** (1 / dim) * _bandwidth(context.unknown)
+        grading = grading_of(context.unknown)
         fields = dict(entries(context.unknown))
         for i, (name, u) in enumerate(fields.items()):
             if callable(u):
                 _, out = sizes_of("Growth", u, dim)
                 key = jax.random.fold_in(context.key, i)
-                fields[name] = feature_field(dim, out, key, times=2)
+                fresh = feature_field(dim, out, key, times=2)
+                fields[name] = fresh if grading is None else Graded(fresh, grading)
         whole = impose(context.problem, rebuild(context.unknown, fields))
         return blanked(with_bandwidth(whole, scale))
 

@@ -1,6 +1,7 @@
 """The stage that looks for boundary layers."""
 
 import dataclasses
+
 import equinox as eqx
 import jax
 import numpy as np

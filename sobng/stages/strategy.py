@@ -10,8 +10,8 @@ from sobng.stages.stage import AbstractStage
 
 def default_stages() -> tuple[AbstractStage, ...]:
     """The last layer first, where that can work; then, if need be, more features,
-    layers at the walls, a correction, and all parameters."""
-    return (LastLayer(), Growth(), Layers(), Correction(), AllParameters())
+    layers at the walls, more features there, a correction, and all parameters."""
+    return (LastLayer(), Growth(), Layers(), Growth(), Correction(), AllParameters())
 
 
 def strategy(name: str) -> tuple[AbstractStage, ...]:
