@@ -9,6 +9,7 @@ import pytest
 
 from sobng import calculus, fields
 from sobng.fields.scaled import has_cell
+from sobng.geometry import Grading
 
 
 class Square:
@@ -35,6 +36,7 @@ def small(key, out=None, dtype=None, domain=SQUARE):
             fields.MLP(3, width=5, **kwargs), {1: 4.0}, dtype=dtype
         ),
         "scaled": fields.Scaled(inner, *corners, dtype=dtype),
+        "graded": fields.Graded(inner, Grading(*corners, (1e-2, 100.0))),
         "sum": fields.Sum([inner, fields.Frozen(inner), fields.SIREN(2, **kwargs)]),
         "constrained": fields.Constrained(inner, lambda x: x[0], lambda x: x[1]),
     }

@@ -1,3 +1,4 @@
+import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
@@ -8,6 +9,9 @@ from sobng.geometry import (
     Box,
     Disk,
     Gauss,
+    GradedRule,
+    GradedSample,
+    Grading,
     Interval,
     Polygon,
     Sobol,
@@ -116,3 +120,48 @@ def test_adaptive_never_repeats_a_point(power):
 def test_bad_input_gets_a_sentence(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_grading_and_its_inverse_undo_each_other():
+    grading = Grading((-1.0, 0.0), (1.0, 3.0), (1e-6, 100.0))
+    cell = np.random.default_rng(0).uniform(-1, 1, (50, 2))
+    points, slopes = grading.inverse(cell)
+    back = np.stack([grading(jnp.asarray(x)) for x in points])
+    # Near the upper wall at 1 a distance of 1e-6 has ten digits.
+    assert np.allclose(back, cell, atol=1e-9)
+    shifted, _ = grading.inverse(cell + 1e-6)
+    assert np.allclose((shifted - points) / 1e-6, slopes, rtol=1e-4, atol=1e-9)
+    # A width far above one leaves its axis alone.
+    assert np.allclose(points[:, 1], 1.5 * (cell[:, 1] + 1), atol=1e-4)
+
+
+def test_a_graded_rule_integrates_a_layer_that_a_plain_rule_misses():
+    square = Box((0.0, 0.0), (1.0, 2.0))
+    layer = lambda x: np.exp(-(1 - x[:, 0]) / 1e-4) * np.cos(x[:, 1])
+    exact = 1e-4 * np.sin(2.0)
+
+    def integral(sampler):
+        points, weights = sampler(square.interior, jr.key(0))
+        return np.sum(weights * layer(points))
+
+    grading = Grading((0.0, 0.0), (1.0, 2.0), (1e-4, 100.0))
+    assert abs(integral(Gauss(2500)) - exact) > 0.1 * exact
+    assert abs(integral(GradedRule(Gauss(2500), grading)) - exact) < 1e-9 * exact
+    points, weights = GradedRule(Gauss(80), grading)(square.boundary, jr.key(0))
+    assert np.allclose(square.signed(points, np), 0)
+    assert np.isclose(np.sum(weights), 6.0, rtol=1e-9)
+
+
+def test_graded_samples_find_layers_of_any_width():
+    interval = Interval(0.0, 1.0)
+    points, weights = GradedSample(4096)(interval.interior, jr.key(1))
+    for width in (1e-1, 1e-3, 1e-5):
+        found = np.sum(weights * np.exp(-points[:, 0] / width)) / width
+        assert abs(found - 1) < 0.1
+
+
+def test_a_grading_wants_a_width_for_each_axis():
+    with pytest.raises(ValueError, match="one positive width for each axis"):
+        Grading((0.0, 0.0), (1.0, 1.0), (1e-3,))
+    with pytest.raises(ValueError, match="one positive width"):
+        Grading((0.0,), (1.0,), (0.0,))

@@ -52,6 +52,8 @@ UNUSABLE = [
     ("helmholtz_2d", {"a": 3}),
     ("helmholtz_2d", {"a": (1, 0)}),
     ("helmholtz_2d", {"k": "one"}),
+    ("multiscale_poisson_2d", {"frequencies": 4}),
+    ("multiscale_poisson_2d", {"frequencies": (4, 0)}),
     ("poisson_2d", {"boundary": "soft"}),
     ("poisson_5d", {"data": "unit"}),
     ("poisson_l_shape", {"data": "cosines"}),

@@ -108,6 +108,56 @@ def test_a_run_killed_in_a_correction_resumes(tmp_path):
     assert whole.error == resumed.error
 
 
+def advection(diffusion):
+    """The problem and the solution of a flow against a wall, with a layer there."""
+
+    def transport(u, x, args):
+        return sn.partial(u, 0)(x) - diffusion * sn.partial(u, 0, 0)(x) - 1.0
+
+    problem = sn.Problem(
+        sn.Condition(transport, INTERVAL.interior, name="transport"),
+        sn.Dirichlet(INTERVAL.boundary, 0.0, name="ends"),
+    )
+    return problem, lambda x: x[0] - jnp.exp((x[0] - 1.0) / diffusion)
+
+
+def near_the_wall(function):
+    points = 1.0 - jnp.logspace(-7, 0, 200)[:, None]
+    return jax.vmap(function)(points)
+
+
+def test_a_boundary_layer_is_stretched_and_its_points_with_it():
+    problem, layer = advection(1e-4)
+    stages = (sn.LastLayer(max_steps=1), sn.Layers(max_steps=1))
+    solution = sn.solve(problem, stages=stages, key=jax.random.key(0))
+    error = near_the_wall(solution.field) - near_the_wall(layer)
+    assert jnp.max(jnp.abs(error)) < 1e-8
+
+
+@pytest.mark.slow
+def test_a_run_killed_in_its_layers_resumes(tmp_path):
+    problem, _ = advection(1e-3)
+    stages = (sn.LastLayer(max_steps=1), sn.Layers(max_steps=4), sn.Growth(above=0.0))
+
+    def run(**options):
+        return sn.solve(problem, stages=stages, key=jax.random.key(0), **options)
+
+    whole = run()
+    layers = lambda r: r.stage == "layers" and r.step > 2
+    resumed = killed_and_resumed(run, tmp_path, every=1, when=layers)
+    assert np.array_equal(near_the_wall(whole.field), near_the_wall(resumed.field))
+    assert whole.error == resumed.error
+
+
+def test_features_that_follow_a_solution_roughly_are_doubled():
+    problem, _ = advection(1e-3)
+    stages = (sn.LastLayer(max_steps=1), sn.Growth(max_steps=1))
+    solution = sn.solve(problem, stages=stages, key=jax.random.key(0))
+    assert (solution.stats["params"], solution.stats["rows"]) == (513, 1542)
+    first, second = solution.history["held_out"]
+    assert second < 1e-3 * first
+
+
 def test_a_bound_solver_works_inside_optimistix_under_jit():
     field = sn.impose(PROBLEM, sn.MLP(1, width=8, key=jax.random.key(0)))
     points = sn.discretise(PROBLEM, 40, key=jax.random.key(1))

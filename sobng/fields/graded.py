@@ -6,6 +6,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import PyTree
 
 from sobng.fields.field import AbstractField, mark, sizes_of
@@ -44,7 +45,7 @@ class Graded(AbstractField):
         self.field = field
         # Arrays of JAX, so that another grading compiles nothing.
         self.data = Frozen(jax.tree.map(jnp.asarray, grading))
-        self.dim, self.out = sizes_of("Graded", field, len(grading.widths))
+        self.dim, self.out = sizes_of("Graded", field, np.size(grading.widths))
 
     @property
     def grading(self) -> Grading:

@@ -1,5 +1,7 @@
 """Coordinates that stretch thin layers at the walls of a box."""
 
+from typing import Any
+
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
@@ -50,7 +52,7 @@ class Grading(eqx.Module):
     upper: Float[ArrayLike, " dim"]
     widths: Float[ArrayLike, " dim"]
 
-    def __init__(self, lower: ArrayLike, upper: ArrayLike, widths: ArrayLike):
+    def __init__(self, lower: Any, upper: Any, widths: Any):
         """**Arguments:**
 
         - `lower`, `upper`: opposite corners of the box.
@@ -180,7 +182,7 @@ class GradedSample(AbstractSampler):
         return found, weights / np.prod(density, axis=1)
 
 
-def _cell(grading: Grading, points: Points) -> tuple[Points, Points]:
+def _cell(grading: Grading, points: Points) -> tuple[Points, Float[np.ndarray, " dim"]]:
     """Points in `[-1, 1]^dim`, and the lengths of the axes."""
     lower, upper = np.asarray(grading.lower), np.asarray(grading.upper)
     return (2 * points - (lower + upper)) / (upper - lower), upper - lower

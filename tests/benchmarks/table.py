@@ -29,9 +29,17 @@ DEFAULT = [
     ("`liouville_2d`", "liouville_2d", [], 120),
     ("`kovasznay` (velocity)", "kovasznay", [], 120),
     ("`helmholtz_2d` (1, 4)", "helmholtz_2d", [], 60),
+    ("`helmholtz_2d` (6, 6)", "helmholtz_2d", ["a=(6,6)"], 120),
+    ("`multiscale_poisson_2d`", "multiscale_poisson_2d", [], 120),
     ("`poisson_5d`", "poisson_5d", [], 120),
     ("`poisson_l_shape`, corner", "poisson_l_shape", [], 120),
     ("`advection_diffusion_1d`, 1e-2", "advection_diffusion_1d", [], 30),
+    (
+        "`advection_diffusion_1d`, 1e-4",
+        "advection_diffusion_1d",
+        ["diffusion=1e-4"],
+        120,
+    ),
     ("`ritz_1d`", "ritz_1d", [], 60),
 ]
 # Judged by the relative error of a number; the others by that of the field in L2.
