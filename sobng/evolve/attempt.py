@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sobng.evolve.integrate import Trip
-from sobng.evolve.path import Leg, Route
+from sobng.evolve.path import Leg, Path, Route
 from sobng.results import RESULTS
 
 
@@ -65,10 +65,16 @@ class Attempt:
         rate = self.looks[:, 0] / np.maximum(self.looks[:, 2], tiny)
         return float(np.trapezoid(rate, self.route.ts))
 
-    def without_motions(self) -> "Attempt":
-        """The same without its tables, which take most of the memory of a run."""
-        legs = tuple(Leg(None, leg.path) for leg in self.route.legs)
-        return dataclasses.replace(self, route=Route(legs))
+    def bare(self) -> "Attempt":
+        """The same without its tables and states, which take most of the memory of a run:
+        it can be compared, and not evaluated."""
+        paths = [Path(t.path.ts, None, t.path.start, t.path.piece) for t in self.trips]
+        trips = tuple(
+            dataclasses.replace(trip, path=path, event_mask=None, step=None, beyond=None)
+            for trip, path in zip(self.trips, paths, strict=True)
+        )
+        route = Route(tuple(Leg(None, path) for path in paths))
+        return dataclasses.replace(self, route=route, trips=trips)
 
     def difference(self, other: "Attempt") -> np.ndarray:
         """Relative L2 differences to another run, at the times that both reached."""

@@ -47,6 +47,7 @@ def evolve(
     observe: Any = None,
     callbacks: Sequence[Callable] = (),
     progress: Callable | None = None,
+    checkpoint: Any = None,
     throw: bool = False,
 ) -> Evolved:
     """Solves an evolution by stepping a field in time with Diffrax.
@@ -112,13 +113,17 @@ def evolve(
         the first integral of its absolute value.
     - `args`: handed to all functions of the evolution, instead of its own. The solution
         is differentiable in it (`jax.grad`, `jax.jvp`), through the accepted steps.
-    - `max_steps`: the most accepted steps of one run.
+    - `max_steps`: the most accepted steps of a run, of which several with other aims
+        may follow one another.
     - `time_limit`: the most seconds, compilation not counted.
     - `tolerance`: the relative L2 error at the last time to stop at; as accurate as it
         gets by default.
     - `observe`: of which components the error is estimated, as in [`sobng.Case`][].
     - `callbacks`, `progress`: functions of a [`sobng.Record`][], called every few dozen
         steps, with the projection residual as `held_out`.
+    - `checkpoint`: a path, or a [`sobng.Checkpoint`][]. If the file is there the run
+        resumes from it, and ends bit for bit where it would have ended. It holds all
+        steps so far, and is written anew once their number grew by an eighth at least.
     - `throw`: raise an error if the run blows up; otherwise the result says so, and all
         times before can be used.
 
@@ -132,7 +137,7 @@ def evolve(
         tolerance=tolerance,
         callbacks=callbacks,
         progress=progress,
-        checkpoint=None,
+        checkpoint=checkpoint,
         observe=observe,
     )
     t0, t1 = check_times(t0, t1)
@@ -163,9 +168,10 @@ def evolve(
         dt0=dt0,
         event=event,
         conserved=conserved(conserve, evolution, args, key),
+        field=field,
     )
     with lapack_threads(1):
-        found = run.solve(field)
+        found = run.solve()
     if throw and bool(found.result == RESULTS.blew_up):
         raise RuntimeError(RESULTS[found.result])
     if is_traced(traced):

@@ -77,15 +77,20 @@ class Ladder:
     def climb(self) -> None:
         """All levels, until two runs agree, nothing improves, or time is over."""
         plan = self._low() if self.made.evolution.dim <= 3 else self._high()
-        for rungs, level in plan:
-            self._try(rungs, level)
-            stop = self._judge()
-            if stop is not None:
-                self.result = stop
-                break
-        else:
-            self.result = RESULTS.stagnated
-        self._compare()
+        try:
+            for rungs, level in plan:
+                self._try(rungs, level)
+                stop = self._judge()
+                if stop is not None:
+                    self.result = stop
+                    break
+            else:
+                self.result = RESULTS.stagnated
+            self._compare()
+        except KeyboardInterrupt:  # between the steps
+            if not self.attempts:
+                raise
+            self.result = RESULTS.interrupted
 
     def _compare(self) -> None:
         """One more run like the last, if that alone was to its level and time is left.
@@ -94,6 +99,8 @@ class Ladder:
         """
         done = self.whole
         dim = self.made.evolution.dim
+        if bool(self.result == RESULTS.interrupted):
+            return
         if dim > 3 or len(done) < 2 or done[-1].level > COMPARABLE * done[-2].level:
             return
         errors = self.errors()
@@ -106,7 +113,7 @@ class Ladder:
     def _try(self, rungs: Rungs, level: float) -> None:
         found = self.run(rungs, level)
         if found.complete:
-            self.attempts = [a.without_motions() for a in self.attempts]
+            self.attempts = [a.bare() for a in self.attempts]
         self.attempts.append(found)
 
     def errors(self) -> np.ndarray | None:
