@@ -9,13 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sobng.evolve.growth import GROWN
 from sobng.evolve.integrate import Trip
 from sobng.evolve.path import Leg, Path, Route
 from sobng.results import RESULTS
-
-
-GROWN = 10.0
-"""How much larger a field is in the end that may have blown up."""
 
 
 @dataclasses.dataclass
@@ -37,9 +34,14 @@ class Attempt:
 
     @property
     def complete(self) -> bool:
-        """Whether it reached the end, or an event of the user."""
+        """Whether it reached the end, an event of the user or a singularity."""
         ends = (RESULTS.successful, RESULTS.event_occurred)
-        return any(bool(self.result == end) for end in ends)
+        return self.singular or any(bool(self.result == end) for end in ends)
+
+    @property
+    def singular(self) -> bool:
+        """Whether the solution itself blows up, and not the motion of its features."""
+        return self.grew and bool(self.result == RESULTS.blew_up)
 
     @property
     def grew(self) -> bool:

@@ -1,6 +1,7 @@
 """One run on frozen features, replaced by more of them as soon as they miss too much."""
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
 import numpy as np
@@ -22,6 +23,13 @@ FLOOR = 3.0
 
 ROUNDING = 1e4
 """In units of rounding, what initial values may be missed by whatever is asked for."""
+
+
+GROWN = 10.0
+"""How much larger a field is in the end that may have blown up."""
+
+SOONER = 0.8
+"""By how much faster it doubles each time, at least."""
 
 
 class Watch:
@@ -95,10 +103,35 @@ def grown(
         if ends or len(trip.path.ts) > 1:
             legs.append(motion)
             trips.append(trip)
+        if not ends and blows_up(trips, made.t1):
+            trips[-1] = dataclasses.replace(trips[-1], result=RESULTS.blew_up)
+            ends = True
         if ends:
             return legs, trips, miss
         time, step = trip.reached, trip.step
         rung, y = _better(made, rungs, watch, rung, trip)
+
+
+def blows_up(trips: Sequence[Trip], end: float) -> bool:
+    """Whether the field grows so that it is infinite before the end: each time it has
+    doubled sooner than the time before, and it is much larger than at first.
+
+    More and more features would follow it for ever less time. Not asked while these do:
+    what grows so may still come to rest.
+    """
+    ts = np.concatenate([trip.path.ts for trip in trips])
+    size = np.concatenate([trip.looks[:, 2] for trip in trips])
+    if size[-1] <= GROWN * size[0]:
+        return False
+    # Since when it was above a half, a fourth and an eighth of what it is.
+    parts = [size[-1] / 2**k for k in (1, 2, 3)]
+    since = [int(np.flatnonzero(size <= part)[-1]) for part in parts]
+    crossed = [np.interp(p, size[i : i + 2], ts[i : i + 2]) for p, i in zip(parts, since)]
+    last, before, first = -np.diff([ts[-1], *crossed])
+    if not (last < SOONER * before and before < SOONER * first):
+        return False
+    ratio = last / before
+    return bool(ts[-1] + last * ratio / (1 - ratio) < end)
 
 
 def _first(made, rungs, watch):

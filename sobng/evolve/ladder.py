@@ -99,7 +99,7 @@ class Ladder:
         """
         done = self.whole
         dim = self.made.evolution.dim
-        if bool(self.result == RESULTS.interrupted):
+        if any(bool(self.result == r) for r in (RESULTS.interrupted, RESULTS.blew_up)):
             return
         if dim > 3 or len(done) < 2 or done[-1].level > COMPARABLE * done[-2].level:
             return
@@ -138,8 +138,11 @@ class Ladder:
 
     @property
     def whole(self) -> list[Attempt]:
-        """The runs to the end, or to an event of the user."""
-        return [a for a in self.attempts if a.complete]
+        """The runs to the end, to an event of the user or to a singularity; if one came
+        past a singularity, only those that did."""
+        done = [a for a in self.attempts if a.complete]
+        past = [a for a in done if not a.singular]
+        return past or done
 
     def _judge(self) -> Any:
         attempt, done = self.attempts[-1], self.whole
@@ -150,6 +153,9 @@ class Ladder:
             again = few and failing and not attempt.grew
             return None if again else attempt.result
         errors = self.errors()
+        if attempt.singular:
+            # As close as features come to it; a second run tells the errors before.
+            return None if errors is None else RESULTS.blew_up
         if errors is not None:
             if errors[-1] <= (self.tolerance or self.least):
                 return RESULTS.tolerance_reached

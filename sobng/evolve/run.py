@@ -324,11 +324,11 @@ class Run:
             found[: len(errors)] = errors[:num]
         if bool(best.result != RESULTS.successful) and bool(result != RESULTS.blew_up):
             result = best.result
-        reason = (
-            ""
-            if errors is not None
-            else ("No two runs on frozen features came to the end, to compare with.")
-        )
+        reason = ""
+        if errors is None:
+            reason = "No two runs on frozen features came to the end, to compare with."
+        elif bool(result == RESULTS.blew_up):
+            reason = "The solution blows up; `errors` are those at the times before."
         attempts = [] if ladder is None else ladder.attempts
         motion = best.route.legs[-1].motion
         frozen = isinstance(motion, Galerkin)
@@ -361,7 +361,7 @@ class Run:
                 for a in attempts
             ),
         }
-        last = found[-1] if num else np.nan
+        last = np.nan if reason or not num else found[-1]
         return Evolved(
             best.route,
             self.args,
