@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import sobng as sn
-from sobng.evolve.saved import saved
+from sobng.evolve.saved import alike, saved
 
 
 ROD = sn.Interval(0.0, 1.0)
@@ -80,6 +80,62 @@ def test_a_solution_holds_what_is_saved_of_its_fields(solution):
     assert jnp.allclose(
         fields, exact(jnp.asarray(found.ts["steps"]), middle), rtol=1e-10
     )
+
+
+def test_a_killed_run_resumes_and_ends_bit_for_bit_where_it_would_have(
+    solution, tmp_path
+):
+    looks = []
+
+    def killer(record):
+        looks.append(record)
+        if len(looks) == 2:  # in the second run, to a closer aim
+            raise RuntimeError("killed")
+
+    checkpoint = sn.Checkpoint(tmp_path / "run.checkpoint", every=1)
+    options = {"t0": 0.0, "t1": 1.0, "key": jr.key(0), "checkpoint": checkpoint}
+    with pytest.raises(RuntimeError, match="killed"):
+        sn.evolve(HEAT, callbacks=[killer], **options)
+    again = []
+    resumed = sn.evolve(HEAT, callbacks=[again.append], **options)
+    assert 0 < len(again) < len(resumed.stats["attempts"])
+    for t in (0.0, 0.3, 1.0):
+        assert jnp.array_equal(resumed(t, X), solution(t, X))
+    assert np.array_equal(resumed.errors, solution.errors)
+    for name in ("time", "defect", "size"):
+        assert np.array_equal(resumed.history[name], solution.history[name])
+
+
+def test_fields_of_unlike_sizes_are_stacked_as_the_same_functions():
+    def field(features, key):
+        return sn.MLP(1, width=features, depth=1, activation=jnp.sin, key=key)
+
+    fields = [field(n, jr.key(n)) for n in (3, 7, 5)]
+    stacked = jax.tree.map(lambda *a: jnp.stack(a), *alike(fields))
+    for i, field in enumerate(fields):
+        same = jax.tree.map(lambda a, i=i: a[i], stacked)
+        assert jnp.allclose(jax.vmap(same)(X), jax.vmap(field)(X), atol=1e-15)
+
+
+@pytest.mark.slow
+def test_a_run_that_blows_up_ends_soon_and_keeps_its_times():
+    circle = sn.Interval(-1.0, 1.0)
+    evolution = sn.Evolution(
+        lambda u, t, x, args: sn.laplacian(u)(x) + u(x) ** 2,
+        lambda x: 20 * (1 + jnp.cos(jnp.pi * x[0])),
+        circle,
+        boundary=[sn.Periodic(circle, 0)],
+    )
+    ts = [0.01, 0.025, 0.5]
+    found = sn.evolve(evolution, t1=1.0, key=jr.key(0), saveat=dfx.SaveAt(ts=ts))
+    assert bool(found.result == sn.RESULTS.blew_up)
+    assert np.array_equal(found.ts, ts[:2]) and np.max(found.errors) < 1e-6
+    assert 0.025 < found.t1 < 0.03 and found.error is None
+    assert found.stats["seconds"] < 20
+    middle = eqx.filter_vmap(lambda u: u(jnp.zeros(1)))(found.ys)
+    assert middle[1] > 3 * middle[0] > 3 * 40
+    with pytest.raises(RuntimeError, match="blows up"):
+        sn.evolve(evolution, t1=1.0, key=jr.key(0), throw=True)
 
 
 def test_the_exact_solution_has_no_residual_in_space_time():

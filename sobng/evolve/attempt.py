@@ -72,7 +72,9 @@ class Attempt:
         it can be compared, and not evaluated."""
         paths = [Path(t.path.ts, None, t.path.start, t.path.piece) for t in self.trips]
         trips = tuple(
-            dataclasses.replace(trip, path=path, event_mask=None, step=None, beyond=None)
+            dataclasses.replace(
+                trip, path=path, event_mask=None, step=None, beyond=None
+            )
             for trip, path in zip(self.trips, paths, strict=True)
         )
         route = Route(tuple(Leg(None, path) for path in paths))

@@ -126,7 +126,10 @@ def blows_up(trips: Sequence[Trip], end: float) -> bool:
     # Since when it was above a half, a fourth and an eighth of what it is.
     parts = [size[-1] / 2**k for k in (1, 2, 3)]
     since = [int(np.flatnonzero(size <= part)[-1]) for part in parts]
-    crossed = [np.interp(p, size[i : i + 2], ts[i : i + 2]) for p, i in zip(parts, since)]
+    crossed = [
+        np.interp(part, size[i : i + 2], ts[i : i + 2])
+        for part, i in zip(parts, since, strict=True)
+    ]
     last, before, first = -np.diff([ts[-1], *crossed])
     if not (last < SOONER * before and before < SOONER * first):
         return False

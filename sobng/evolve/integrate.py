@@ -37,6 +37,10 @@ class Progress:
     beyond: Any = None
 
 
+STUCK = 4
+"""Steps that are shorter on average, in units of the rounding of time, go nowhere."""
+
+
 @dataclasses.dataclass
 class Trip:
     """What an integration has come to."""
@@ -112,7 +116,7 @@ def shapes(motion: Any, solver: Any, controller: Any, y: Array, args: Any, event
     time = jnp.zeros((), y.dtype)
     start = motion, solver, controller, time, time
     dt, controller_state, solver_state = eqx.filter_eval_shape(
-        begin, *start, None, y, args
+        begin, *start, time, y, args
     )
     states = solver_state, controller_state
     found = eqx.filter_eval_shape(segment, *start, dt, y, args, states, event)
@@ -223,9 +227,9 @@ def _advance(
     accepted = int(found.stats["num_accepted_steps"])
     new = np.asarray(found.ts[:accepted])
     looks = np.sqrt(np.asarray(defects(motion, found.ts, found.ys, args)))
-    dt, beyond = now.dt, None
+    dt, beyond, before = now.dt, None, float(now.time)
     if accepted and not fixed:
-        times = np.asarray([float(now.time), *new])
+        times = np.asarray([before, *new])
         # The last step was cut to its end, the one before it was not.
         dt = jnp.asarray(np.max(np.diff(times)[-2:]), kind)
     if allowed is not None:
@@ -264,6 +268,9 @@ def _advance(
     elif full:
         now.result = RESULTS.nonlinear_max_steps_reached
         return True
-    elif bool(found.result != dfx.RESULTS.max_steps_reached) or not accepted:
-        now.result = RESULTS.blew_up
+    else:
+        rounding = STUCK * accepted * np.finfo(kind).eps * abs(float(now.time))
+        stuck = float(now.time) - before <= rounding
+        if stuck or bool(found.result != dfx.RESULTS.max_steps_reached):
+            now.result = RESULTS.blew_up
     return False

@@ -210,7 +210,9 @@ def said(evolution: Evolution, t0: float, t1: float, args: Any) -> tuple[Any, ..
 
 
 def _name(result: Any) -> str | None:
-    return next((k for k, v in ENDS.items() if result is not None and bool(result == v)), None)
+    return next(
+        (k for k, v in ENDS.items() if result is not None and bool(result == v)), None
+    )
 
 
 def _written_part(part: Part) -> tuple[dict[str, Any], list[Any]]:

@@ -202,9 +202,7 @@ class Run:
         _, unravel = jfu.ravel_pytree(params)
 
         def fit():
-            found = fitted(
-                self.evolution, unknown, self.t0, self.args, self.key, limit
-            )
+            found = fitted(self.evolution, unknown, self.t0, self.args, self.key, limit)
             return jfu.ravel_pytree(partition(found)[0])[0]
 
         unknown = combine(unravel(self.journal.numbers(fit)), rest)

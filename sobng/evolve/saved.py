@@ -63,7 +63,7 @@ def _times(found: Evolved, sub: dfx.SubSaveAt) -> np.ndarray:
 def _values(found: Evolved, function: Any, times: np.ndarray) -> PyTree:
     """What a function says of the field at each time, stacked."""
     at = eqx.filter_jit(lambda t, y, args: function(t, y, args))
-    fields = _alike([found.at(t) for t in times])
+    fields = alike([found.at(t) for t in times])
     values = [
         at(jnp.asarray(t), field, found.args)
         for t, field in zip(times, fields, strict=True)
@@ -74,7 +74,7 @@ def _values(found: Evolved, function: Any, times: np.ndarray) -> PyTree:
     return eqx.combine(jax.tree.map(lambda *a: jnp.stack(a), *arrays), rest[0])
 
 
-def _alike(fields: list[PyTree]) -> list[PyTree]:
+def alike(fields: list[PyTree]) -> list[PyTree]:
     """Fields of the same shapes: those of fewer features get some without weight."""
     arrays, rest = eqx.partition(fields, eqx.is_array)
     if not fields:
