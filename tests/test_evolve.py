@@ -118,6 +118,19 @@ def test_fields_of_unlike_sizes_are_stacked_as_the_same_functions():
 
 
 @pytest.mark.slow
+def test_a_field_that_is_too_small_for_the_initial_values_says_what_would_do():
+    waves = lambda x: jnp.sin(8 * jnp.pi * x[0])
+    walls = [sn.Dirichlet(ROD.boundary, 0.0, name="walls")]
+    evolution = sn.Evolution(heat, waves, ROD, boundary=walls)
+    field = sn.MLP(1, width=3, depth=1, key=jr.key(3))
+    found = sn.evolve(evolution, field, key=jr.key(0), tolerance=1e-6)
+    assert bool(found.result == sn.RESULTS.unfitted)
+    assert found.t1 == 0 and found.error is None
+    assert "misses the initial values by" in found.error_reason
+    assert "sine features miss them by" in found.error_reason
+
+
+@pytest.mark.slow
 def test_a_run_that_blows_up_ends_soon_and_keeps_its_times():
     circle = sn.Interval(-1.0, 1.0)
     evolution = sn.Evolution(
@@ -172,6 +185,13 @@ def test_a_second_order_equation_becomes_a_system_with_its_walls():
         ({"key": 0}, "JAX random key"),
         ({"tolerance": 1e-20}, "cannot be reached"),
         ({"saveat": dfx.SaveAt(ts=[0.5, 2.0])}, "outside of the run"),
+        ({"saveat": [0.5]}, "`saveat` is a `diffrax.SaveAt`"),
+        ({"solver": "dopri8"}, "`solver` is a solver of Diffrax"),
+        ({"dt0": -1.0}, "`dt0` is a positive number"),
+        ({"stepsize_controller": dfx.PIDController(1e-20, 0.0)}, "for rtol=2e-15"),
+        ({"field": "mlp"}, "callable module of one point"),
+        ({"field": sn.MLP(2, key=jr.key(0))}, "points of dimension 2"),
+        ({"field": sn.MLP(1, out=2, key=jr.key(0))}, r"values of shape \(2,\)"),
     ],
 )
 def test_what_evolve_cannot_use_is_refused(change, says):
@@ -193,6 +213,8 @@ def test_statements_that_contradict_themselves_are_refused():
         evolve(rhs=lambda u, t, x, args: sn.gradient(u)(x))
     with pytest.raises(ValueError, match="not finite"):
         evolve(initial=lambda x: x[0] / 0.0)
+    with pytest.raises(ValueError, match="`rhs` of the initial values is not finite"):
+        evolve(rhs=lambda u, t, x, args: jnp.log(u(x) - 2))
     with pytest.raises(ValueError, match="boundary of its own domain"):
         evolve(boundary=[sn.Dirichlet(sn.Interval(0.0, 2.0).boundary, 0.0)])
     with pytest.raises(ValueError, match="initial values have shape"):

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sobng.evolve.growth import GROWN
+from sobng.evolve.blow_up import GROWN
 from sobng.evolve.integrate import Trip
 from sobng.evolve.path import Leg, Path, Route
 from sobng.results import RESULTS

@@ -9,8 +9,11 @@ from jaxtyping import PyTree
 
 from sobng.evolve.checks import (
     check_concrete,
+    check_controller,
     check_evolution,
+    check_field,
     check_metric,
+    check_steps,
     check_times,
     check_tolerance,
     is_traced,
@@ -153,6 +156,10 @@ def evolve(
     check_concrete(args, "`evolve` runs a host loop and cannot be in `jit` or `vmap`")
     check_evolution(evolution, t0, args)
     check_tolerance(tolerance, jnp.result_type(float))
+    check_steps(solver, stepsize_controller, dt0, event, saveat)
+    check_controller(stepsize_controller, evolution, t0, t1, args)
+    if field is not None:
+        check_field(evolution, field)
     times = times_of(saveat, t0, t1)
     run = Run(
         evolution,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import jax.numpy as jnp
 import numpy as np
 
+from sobng.evolve.blow_up import blows_up, GROWN
 from sobng.evolve.galerkin import Galerkin
 from sobng.evolve.integrate import defects, Trip
 from sobng.evolve.projection import Setting
@@ -23,13 +24,6 @@ FLOOR = 3.0
 
 ROUNDING = 1e4
 """In units of rounding, what initial values may be missed by whatever is asked for."""
-
-
-GROWN = 10.0
-"""How much larger a field is in the end that may have blown up."""
-
-SOONER = 0.8
-"""By how much faster it doubles each time, at least."""
 
 
 class Watch:
@@ -76,6 +70,8 @@ class Rungs:
         return self.num
 
     def __getitem__(self, number: int) -> Galerkin:
+        if not 0 <= number < self.num:
+            raise IndexError(number)
         if number not in self.made:
             self.made[number] = self.make(number)
         return self.made[number]
@@ -100,10 +96,13 @@ def grown(
         last = rung + 1 == len(rungs)
         trip = go(motion, time, y, step, None if last else watch)
         ends = last or bool(trip.result != RESULTS.unresolved)
-        if ends or len(trip.path.ts) > 1:
+        moved = len(trip.path.ts) > 1
+        if ends or moved:
             legs.append(motion)
             trips.append(trip)
-        if not ends and blows_up(trips, made.t1):
+        # More and more features would follow it for ever less time. Not asked while
+        # these do: what grows so may still come to rest.
+        if not ends and moved and blows_up(*_sizes(trips), made.t1, GROWN):
             trips[-1] = dataclasses.replace(trips[-1], result=RESULTS.blew_up)
             ends = True
         if ends:
@@ -112,29 +111,10 @@ def grown(
         rung, y = _better(made, rungs, watch, rung, trip)
 
 
-def blows_up(trips: Sequence[Trip], end: float) -> bool:
-    """Whether the field grows so that it is infinite before the end: each time it has
-    doubled sooner than the time before, and it is much larger than at first.
-
-    More and more features would follow it for ever less time. Not asked while these do:
-    what grows so may still come to rest.
-    """
+def _sizes(trips: Sequence[Trip]) -> tuple[np.ndarray, np.ndarray]:
+    """The times of some legs, and the sizes of the field."""
     ts = np.concatenate([trip.path.ts for trip in trips])
-    size = np.concatenate([trip.looks[:, 2] for trip in trips])
-    if size[-1] <= GROWN * size[0]:
-        return False
-    # Since when it was above a half, a fourth and an eighth of what it is.
-    parts = [size[-1] / 2**k for k in (1, 2, 3)]
-    since = [int(np.flatnonzero(size <= part)[-1]) for part in parts]
-    crossed = [
-        np.interp(part, size[i : i + 2], ts[i : i + 2])
-        for part, i in zip(parts, since, strict=True)
-    ]
-    last, before, first = -np.diff([ts[-1], *crossed])
-    if not (last < SOONER * before and before < SOONER * first):
-        return False
-    ratio = last / before
-    return bool(ts[-1] + last * ratio / (1 - ratio) < end)
+    return ts, np.concatenate([trip.looks[:, 2] for trip in trips])
 
 
 def _first(made, rungs, watch):

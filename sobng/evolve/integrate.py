@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
+from sobng.evolve.blow_up import blows_up, HUGE
 from sobng.evolve.path import joined, Path
 from sobng.results import RESULTS
 
@@ -182,6 +183,7 @@ def integrate(
                 allowed=allowed,
                 max_steps=max_steps,
                 fixed=fixed,
+                start=float(t0),
             )
         except KeyboardInterrupt:
             now.result, limited = RESULTS.interrupted, True
@@ -209,6 +211,7 @@ def _advance(
     allowed: Callable | None,
     max_steps: int,
     fixed: bool,
+    start: float,
 ) -> bool:
     """One segment; whether a limit ends the trip, and nothing that it has come to."""
     kind = now.state.dtype
@@ -271,6 +274,9 @@ def _advance(
     else:
         rounding = STUCK * accepted * np.finfo(kind).eps * abs(float(now.time))
         stuck = float(now.time) - before <= rounding
-        if stuck or bool(found.result != dfx.RESULTS.max_steps_reached):
+        size = np.concatenate(now.seen)[:, 2]
+        ts = np.concatenate([[start], *now.ts])
+        grew = blows_up(ts, size, float(end), HUGE)
+        if stuck or grew or bool(found.result != dfx.RESULTS.max_steps_reached):
             now.result = RESULTS.blew_up
     return False

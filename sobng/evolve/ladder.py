@@ -108,7 +108,7 @@ class Ladder:
         if small or LIKEWISE * done[-1].seconds > self.seconds_left():
             return
         level = CLOSER[0] * done[-1].level
-        self._try(self._rungs(len(self.attempts)), level)
+        self._try(self.rungs(len(self.attempts)), level)
 
     def _try(self, rungs: Rungs, level: float) -> None:
         found = self.run(rungs, level)
@@ -175,9 +175,9 @@ class Ladder:
         else:
             levels = [max(part * self.tolerance, self.least) for part in CLOSER]
         for number, level in enumerate(levels):
-            yield self._rungs(number), level
+            yield self.rungs(number), level
 
-    def _rungs(self, number: int) -> Rungs:
+    def rungs(self, number: int) -> Rungs:
         """Features of a run, independent of those of other runs."""
         evolution = self.made.evolution
         widths = bandwidths(evolution)

@@ -23,7 +23,8 @@ from sobng.evolve.integrate import integrate, shapes, Trip
 from sobng.evolve.journal import Journal, said
 from sobng.evolve.ladder import initial_score, Ladder
 from sobng.evolve.moving import fitted, moving
-from sobng.evolve.projection import CUT, galerkin, setting
+from sobng.evolve.path import joined
+from sobng.evolve.projection import CUT, galerkin, Setting, setting
 from sobng.evolve.solution import Evolved
 from sobng.evolve.walls import check_periods, walled
 from sobng.fields.mlp import MLP
@@ -82,6 +83,7 @@ class Run:
         self.observe = observed(settings.observe)
         self.clock = Clock()
         self.stage = ""
+        self.unfitted = ""
         self.field = field
         self.journal = Journal(
             settings.checkpoint,
@@ -110,8 +112,12 @@ class Run:
             check_periods(self.evolution, unknown)
             attempt = self.given(unknown)
             ladder = None
-            limits = (RESULTS.time_limit_reached, RESULTS.interrupted)
-            if not any(bool(attempt.result == limit) for limit in limits):
+            ends = (
+                RESULTS.time_limit_reached,
+                RESULTS.interrupted,
+                RESULTS.unfitted,
+            )
+            if not any(bool(attempt.result == end) for end in ends):
                 self.stage = "estimate"
                 ladder = self.ladder(attempt.route.end)
             return self.finished(attempt, ladder, attempt.result)
@@ -209,7 +215,36 @@ class Run:
         motion = moving(
             self.evolution, unknown, self.t0, self.t1, self.args, self.key, jet=self.jet
         )
-        return self.alone(motion, MOVING_STEP, None)
+        y, miss = motion.start(jnp.asarray(self.t0), self.args)
+        asked = self.settings.tolerance
+        if asked is None or miss <= asked:
+            return self.alone(motion, MOVING_STEP, None)
+        self.unfitted = self.wider(made, float(miss), asked)
+        path = joined(y, self.t0, [], [], dfx.Dopri8.interpolation_cls)
+        looks = np.sqrt(motion.defect(self.t0, y, self.args))[None]
+        trip = Trip(path, looks, 0, 0, RESULTS.unfitted)
+        return self.attempted([motion], [trip], miss, MOVING_STEP, self.clock.seconds)
+
+    def wider(self, made: Setting | None, miss: float, asked: float) -> str:
+        """How near a field came to the initial values, and what would."""
+        came = (
+            f"The field misses the initial values by {miss:.1e}, relatively, and the "
+            f"tolerance is {asked:.1e}."
+        )
+        if made is None or self.evolution.dim > 3:
+            return f"{came} Make it wider."
+        ladder = Ladder(
+            made, lambda *_: None, self.key, tolerance=asked, seconds_left=lambda: 0.0
+        )
+        for motion in ladder.rungs(0):
+            _, found = motion.start(jnp.asarray(self.t0), self.args)
+            if found <= asked:
+                break
+        num = len(motion.coefficients)
+        return (
+            f"{came} {num} sine features miss them by {float(found):.1e}: take a field "
+            "of that many, or leave it out to let sobng choose."
+        )
 
     def alone(self, motion: Any, step: float, lost: float | None) -> Attempt:
         """A run on one motion."""
@@ -323,7 +358,9 @@ class Run:
         if bool(best.result != RESULTS.successful) and bool(result != RESULTS.blew_up):
             result = best.result
         reason = ""
-        if errors is None:
+        if self.unfitted:
+            reason = self.unfitted
+        elif errors is None:
             reason = "No two runs on frozen features came to the end, to compare with."
         elif bool(result == RESULTS.blew_up):
             reason = "The solution blows up; `errors` are those at the times before."
