@@ -47,6 +47,13 @@ LADDER = tuple(2.0 ** (3 - k) for k in range(11))
 """Bandwidths that are tried there."""
 
 
+RUNGS = 100
+"""Motions of one run are numbered from a multiple of this."""
+
+GOLDEN = 0.618
+"""By which part of their distance points are moved from run to run."""
+
+
 class Ladder:
     """Runs to one level after another and judges each by the next."""
 
@@ -130,11 +137,14 @@ class Ladder:
         left = new.missed / max(old.missed, 1e-300)
         if self.made.evolution.dim <= 3:  # beyond, levels are those of steps alone
             left = max(left, (new.level / old.level) ** 0.5)
+            if new.miss > new.level:  # initial values that no level makes any better
+                left = 1.0
         factor = min(left, 1.0)
         change = new.difference(old)
         # Rounding of the initial values; a misfit of kinks is no error of later times.
         floor = done[-1].miss if done[-1].miss < 1e-9 else 0.0
-        return np.maximum(factor * change, floor)
+        first = new.times[: len(change)] <= self.made.t0
+        return np.maximum(factor * change, np.where(first, new.miss, floor))
 
     @property
     def whole(self) -> list[Attempt]:
@@ -184,7 +194,7 @@ class Ladder:
 
         def make(rung):
             num = count(evolution, widths[rung])
-            return self._motion(widths[rung], num, 100 * number + rung)
+            return self._motion(widths[rung], num, RUNGS * number + rung)
 
         return Rungs(make, len(widths))
 
@@ -193,7 +203,7 @@ class Ladder:
         num = HIGH_DIM[0]
         scores = {}
         for number, bandwidth in enumerate(LADDER):
-            motion = self._motion(bandwidth, num, 100 + number)
+            motion = self._motion(bandwidth, num, RUNGS + number)
             scores[bandwidth] = initial_score(motion, self.made)
             if scores[bandwidth] > 1e2 * min(scores.values()):
                 break
@@ -209,8 +219,11 @@ class Ladder:
         unknown = feature_unknown(
             made.evolution, bandwidth, num, made.t0, made.args, field_key
         )
+        # What points take a kink for depends on where they lie, and is small where two
+        # runs agree on it.
+        shift = (0.5 + GOLDEN * (number // RUNGS)) % 1
         points, weights = rule(
-            made.evolution, points_for(made.evolution, bandwidth, num)
+            made.evolution, points_for(made.evolution, bandwidth, num), shift
         )
         held_out, _ = made.evolution.domain.interior.sample(256, point_key)
         return galerkin(made, unknown, points, weights, held_out, key)
