@@ -28,6 +28,12 @@ class Clock:
         jax.monitoring.register_event_duration_secs_listener(self._listen)
         return self
 
+    def go_on(self, seconds: float, compile_seconds: float) -> None:
+        """Counts on from the given counts, as a resumed run does."""
+        self._before = seconds, compile_seconds
+        self._intervals = []
+        self._began = time.perf_counter()
+
     def stop(self) -> None:
         """Ends listening; the counts stay readable."""
         jax.monitoring.unregister_event_duration_listener(self._listen)

@@ -34,6 +34,10 @@ class RESULTS(optx.RESULTS):  # pyright: ignore[reportGeneralTypeIssues]
         "The features cannot follow the solution any further. All times before are "
         "usable; a larger field may go on."
     )
+    unfitted = (
+        "The field cannot hold the initial values to the tolerance. `error_reason` says "
+        "how near it came, and what would."
+    )
     overfitted = (
         "The held-out residual is far above the training residual: use more points or "
         "fewer parameters."

@@ -1,6 +1,7 @@
 """What a run needs to go on where it was killed."""
 
 import dataclasses
+import hashlib
 import os
 from typing import Any
 
@@ -64,7 +65,7 @@ class Resumer:
         self._last = 0
         if checkpoint is None:
             return
-        self._fingerprint = fingerprint(*(_digest(part) for part in identity))
+        self._fingerprint = fingerprint(*(digest(part) for part in identity))
         if os.path.exists(checkpoint.path):
             header = read_header(checkpoint.path)
             if header.get("fingerprint") != self._fingerprint:
@@ -98,7 +99,7 @@ class Resumer:
         self._last = saved.step
 
 
-def _digest(part: Any) -> str:
+def digest(part: Any) -> str:
     """A text for a PyTree that differs when its structure or an array differs."""
     leaves, _ = jax.tree.flatten(part)
     texts = []
@@ -109,7 +110,8 @@ def _digest(part: Any) -> str:
             leaf = jax.random.key_data(leaf)
         if isinstance(leaf, jax.Array | np.ndarray):
             array = np.asarray(leaf)
-            texts.append(f"{array.dtype}{array.shape}{fingerprint(array.tobytes())}")
+            content = hashlib.sha256(array.tobytes()).hexdigest()
+            texts.append(f"{array.dtype}{array.shape}{content}")
         elif callable(leaf):
             texts.append(getattr(leaf, "__qualname__", type(leaf).__name__))
         else:

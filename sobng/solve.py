@@ -129,17 +129,42 @@ def solve(
     check_unknown(problem, field)
     unknown = impose(problem, field)
     check_statement(problem, unknown, values)
-    moving = _moving(unknown, stages)
-    share = moving / _rows_per_point(problem, unknown, values)
-    points = PointPlan(problem, collocation, share, point_key)
-    loop = Loop(problem, unknown, values, points, stages, settings, run_key, owned)
-    with lapack_threads(moving):
-        solution = loop.run()
+    loop, solution = run_stages(
+        problem,
+        unknown,
+        values,
+        stages,
+        settings,
+        point_key,
+        run_key,
+        collocation,
+        owned,
+    )
     if throw:
         loop.raise_failure()
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(args)):
         return _differentiable(solution, problem, loop, args, values)
     return solution
+
+
+def run_stages(
+    problem: Problem | Energy,
+    unknown: PyTree,
+    args: Any,
+    stages: Sequence[AbstractStage],
+    settings: Settings,
+    point_key: Any,
+    run_key: Any,
+    collocation: Any = None,
+    owned: bool = False,
+) -> tuple[Loop, Solution]:
+    """All stages on a statement that is known to be a good one."""
+    moving = _moving(unknown, stages)
+    share = moving / _rows_per_point(problem, unknown, args)
+    points = PointPlan(problem, collocation, share, point_key)
+    loop = Loop(problem, unknown, args, points, stages, settings, run_key, owned)
+    with lapack_threads(moving):
+        return loop, loop.run()
 
 
 def value_of(leaf: Any) -> Any:

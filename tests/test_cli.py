@@ -106,6 +106,8 @@ BAD = {
     "output in /proc": ("run {}/line.py --out /proc/nowhere", "/proc/nowhere"),
     "JSON into no folder": ("run {}/line.py --json {}/no/a.json", "a.json"),
     "JSON is a folder": ("run {}/line.py --json {}", "folder"),
+    "a checkpoint in no folder": ("run {}/line.py --checkpoint {}/no/a", "a"),
+    "three checkpoints": ("run {}/line.py --compare --checkpoint {}/a", "--compare"),
     "list nowhere": ("list {}/nowhere", "nowhere"),
     "list a file": ("list {}/line.py", "line.py"),
     "info on nothing": ("info {}/nowhere.py", "nowhere.py"),
@@ -178,6 +180,16 @@ def test_the_table_says_how_good_and_why_it_stopped(folder, capsys):
     assert list(record) == KEYS
     assert record["result"] in printed
     assert not list(folder.glob(".*"))  # no part of an unfinished file
+
+
+def test_a_run_resumes_from_its_checkpoint(folder, capsys):
+    arguments = ["run", str(folder / "line.py"), "--quiet", "--json", "-"]
+    arguments += ["--checkpoint", str(folder / "line.checkpoint")]
+    records = []
+    for _ in range(2):
+        assert main(arguments) == 0
+        records.append(json.loads(capsys.readouterr().out))
+    assert records[0]["rel_l2"] == records[1]["rel_l2"]
 
 
 def test_float32_is_an_argument(folder, capsys):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import sobng as sn
-from sobng.evolve.saved import saved
+from sobng.evolve.saved import alike, saved
 
 
 ROD = sn.Interval(0.0, 1.0)
@@ -82,6 +82,75 @@ def test_a_solution_holds_what_is_saved_of_its_fields(solution):
     )
 
 
+def test_a_killed_run_resumes_and_ends_bit_for_bit_where_it_would_have(
+    solution, tmp_path
+):
+    looks = []
+
+    def killer(record):
+        looks.append(record)
+        if len(looks) == 2:  # in the second run, to a closer aim
+            raise RuntimeError("killed")
+
+    checkpoint = sn.Checkpoint(tmp_path / "run.checkpoint", every=1)
+    options = {"t0": 0.0, "t1": 1.0, "key": jr.key(0), "checkpoint": checkpoint}
+    with pytest.raises(RuntimeError, match="killed"):
+        sn.evolve(HEAT, callbacks=[killer], **options)
+    again = []
+    resumed = sn.evolve(HEAT, callbacks=[again.append], **options)
+    assert 0 < len(again) < len(resumed.stats["attempts"])
+    for t in (0.0, 0.3, 1.0):
+        assert jnp.array_equal(resumed(t, X), solution(t, X))
+    assert np.array_equal(resumed.errors, solution.errors)
+    for name in ("time", "defect", "size"):
+        assert np.array_equal(resumed.history[name], solution.history[name])
+
+
+def test_fields_of_unlike_sizes_are_stacked_as_the_same_functions():
+    def field(features, key):
+        return sn.MLP(1, width=features, depth=1, activation=jnp.sin, key=key)
+
+    fields = [field(n, jr.key(n)) for n in (3, 7, 5)]
+    stacked = jax.tree.map(lambda *a: jnp.stack(a), *alike(fields))
+    for i, field in enumerate(fields):
+        same = jax.tree.map(lambda a, i=i: a[i], stacked)
+        assert jnp.allclose(jax.vmap(same)(X), jax.vmap(field)(X), atol=1e-15)
+
+
+@pytest.mark.slow
+def test_a_field_that_is_too_small_for_the_initial_values_says_what_would_do():
+    waves = lambda x: jnp.sin(8 * jnp.pi * x[0])
+    walls = [sn.Dirichlet(ROD.boundary, 0.0, name="walls")]
+    evolution = sn.Evolution(heat, waves, ROD, boundary=walls)
+    field = sn.MLP(1, width=3, depth=1, key=jr.key(3))
+    found = sn.evolve(evolution, field, key=jr.key(0), tolerance=1e-6)
+    assert bool(found.result == sn.RESULTS.unfitted)
+    assert found.t1 == 0 and found.error is None
+    assert "misses the initial values by" in found.error_reason
+    assert "sine features miss them by" in found.error_reason
+
+
+@pytest.mark.slow
+def test_a_run_that_blows_up_ends_soon_and_keeps_its_times():
+    circle = sn.Interval(-1.0, 1.0)
+    evolution = sn.Evolution(
+        lambda u, t, x, args: sn.laplacian(u)(x) + u(x) ** 2,
+        lambda x: 20 * (1 + jnp.cos(jnp.pi * x[0])),
+        circle,
+        boundary=[sn.Periodic(circle, 0)],
+    )
+    ts = [0.01, 0.025, 0.5]
+    found = sn.evolve(evolution, t1=1.0, key=jr.key(0), saveat=dfx.SaveAt(ts=ts))
+    assert bool(found.result == sn.RESULTS.blew_up)
+    assert np.array_equal(found.ts, ts[:2]) and np.max(found.errors) < 1e-6
+    assert 0.025 < found.t1 < 0.03 and found.error is None
+    assert found.stats["seconds"] < 20
+    middle = eqx.filter_vmap(lambda u: u(jnp.zeros(1)))(found.ys)
+    assert middle[1] > 3 * middle[0] > 3 * 40
+    with pytest.raises(RuntimeError, match="blows up"):
+        sn.evolve(evolution, t1=1.0, key=jr.key(0), throw=True)
+
+
 def test_the_exact_solution_has_no_residual_in_space_time():
     problem = HEAT.space_time(0.0, 1.0)
     u = lambda p: exact(p[0], p[1:])
@@ -116,6 +185,13 @@ def test_a_second_order_equation_becomes_a_system_with_its_walls():
         ({"key": 0}, "JAX random key"),
         ({"tolerance": 1e-20}, "cannot be reached"),
         ({"saveat": dfx.SaveAt(ts=[0.5, 2.0])}, "outside of the run"),
+        ({"saveat": [0.5]}, "`saveat` is a `diffrax.SaveAt`"),
+        ({"solver": "dopri8"}, "`solver` is a solver of Diffrax"),
+        ({"dt0": -1.0}, "`dt0` is a positive number"),
+        ({"stepsize_controller": dfx.PIDController(1e-20, 0.0)}, "for rtol=2e-15"),
+        ({"field": "mlp"}, "callable module of one point"),
+        ({"field": sn.MLP(2, key=jr.key(0))}, "points of dimension 2"),
+        ({"field": sn.MLP(1, out=2, key=jr.key(0))}, r"values of shape \(2,\)"),
     ],
 )
 def test_what_evolve_cannot_use_is_refused(change, says):
@@ -137,6 +213,8 @@ def test_statements_that_contradict_themselves_are_refused():
         evolve(rhs=lambda u, t, x, args: sn.gradient(u)(x))
     with pytest.raises(ValueError, match="not finite"):
         evolve(initial=lambda x: x[0] / 0.0)
+    with pytest.raises(ValueError, match="`rhs` of the initial values is not finite"):
+        evolve(rhs=lambda u, t, x, args: jnp.log(u(x) - 2))
     with pytest.raises(ValueError, match="boundary of its own domain"):
         evolve(boundary=[sn.Dirichlet(sn.Interval(0.0, 2.0).boundary, 0.0)])
     with pytest.raises(ValueError, match="initial values have shape"):

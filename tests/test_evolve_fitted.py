@@ -6,6 +6,7 @@ import jax
 import jax.flatten_util as jfu
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
 import pytest
 
 import sobng as sn
@@ -76,6 +77,27 @@ def test_explicit_steps_of_a_network_have_the_order_of_the_method():
     exact = START(X - 0.25)
     errors = errors_of(motion, solver, 0.25, exact)
     assert jnp.all(abs(orders(errors) - 2) < 0.4)
+
+
+@pytest.mark.slow
+def test_evolve_takes_implicit_steps_of_a_network_as_long_as_its_errors_allow():
+    evolution = sn.Evolution(heat, START, CIRCLE, boundary=[sn.Periodic(CIRCLE, 0)])
+    inner = sn.MLP(2, width=12, depth=1, key=jr.key(0))
+    solver = sn.FittedRungeKutta(dfx.Kvaerno3(), corrections=4)
+    found = sn.evolve(
+        evolution,
+        sn.PeriodicEmbedding(inner, {0: 2.0}),
+        key=jr.key(0),
+        solver=solver,
+        stepsize_controller=dfx.PIDController(rtol=1e-5, atol=1e-8),
+        time_limit=120.0,
+    )
+    wanted = jnp.exp(-0.1 * jnp.pi**2) * START(X)
+    error = jnp.linalg.norm(found(1.0, X) - wanted) / jnp.linalg.norm(wanted)
+    assert found.stats["motion"] == "all parameters"
+    steps = np.diff(found.history["time"])
+    assert error < 1e-3 and len(steps) < 200 and np.max(steps) > 2 * np.min(steps)
+    assert 0.1 * error < found.error < 10 * error
 
 
 @pytest.mark.parametrize("solver", [dfx.Euler, dfx.KenCarp3, int])

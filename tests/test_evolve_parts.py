@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import sobng as sn
+from sobng.evolve.blow_up import blows_up
 from sobng.evolve.exponential import legendre_integrals, phi_functions
 from sobng.evolve.features import count, feature_unknown, points_for, rule
 from sobng.evolve.integrate import integrate
@@ -49,6 +50,21 @@ def calm(motion):
     """The solver and the steps that a tolerance of 1e-10 asks for."""
     steps = dfx.PIDController(rtol=0.0, atol=1e-11)
     return sn.ExponentialGauss(motion.rates), steps
+
+
+@pytest.mark.parametrize("power", [0.5, 1.0, 2.0])
+def test_what_doubles_ever_sooner_blows_up_before_it_is_infinite(power):
+    ts = 1 - 2.0 ** -np.arange(0, 12, 0.3)
+    size = (1 - ts) ** -power
+    assert blows_up(ts, size, 1.5, 10.0)
+    assert not blows_up(ts, size, 0.9999, 10.0)  # the run ends before
+    assert not blows_up(ts, size, 1.5, 1e8)  # not large yet
+
+
+def test_what_only_grows_does_not_blow_up():
+    ts = np.linspace(0.0, 1.0, 60)
+    for size in (np.exp(8 * ts), 1 + 100 * ts, 50 * np.tanh(8 * (ts - 0.5)) + 51):
+        assert not blows_up(ts, size, 5.0, 10.0)
 
 
 @pytest.fixture(scope="module")

@@ -42,9 +42,14 @@ def run_command(arguments: argparse.Namespace) -> int:
     field_key, key = jr.split(jr.key(arguments.seed))
     limits = {"max_steps": arguments.max_steps, "time_limit": arguments.time_limit}
     if arguments.compare:
+        if arguments.checkpoint is not None:
+            raise Unusable(
+                "`--checkpoint` is for one run, and `--compare` makes three."
+            )
         runs = compare(case, key, field_key, arguments.quiet, **limits)
     else:
         field = make_field(case, field_key)
+        limits["checkpoint"] = arguments.checkpoint
         runs = [run_case("sobng", case, field, key, arguments.quiet, **limits)]
     table = f"{case.name}, seed {arguments.seed}\n\n{describe(runs)}"
     if arguments.json != "-" and not arguments.quiet:

@@ -73,6 +73,12 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="seconds of optimisation; compilation does not count",
     )
+    run.add_argument(
+        "--checkpoint",
+        type=pathlib.Path,
+        metavar="PATH",
+        help="keep the run there; if the file is there already, resume from it",
+    )
     run.add_argument("--dtype", choices=("float64", "float32"), default="float64")
     run.add_argument(
         "--option",

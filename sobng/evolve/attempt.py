@@ -9,13 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sobng.evolve.blow_up import GROWN
 from sobng.evolve.integrate import Trip
-from sobng.evolve.path import Leg, Route
+from sobng.evolve.path import Leg, Path, Route
 from sobng.results import RESULTS
-
-
-GROWN = 10.0
-"""How much larger a field is in the end that may have blown up."""
 
 
 @dataclasses.dataclass
@@ -37,9 +34,14 @@ class Attempt:
 
     @property
     def complete(self) -> bool:
-        """Whether it reached the end, or an event of the user."""
+        """Whether it reached the end, an event of the user or a singularity."""
         ends = (RESULTS.successful, RESULTS.event_occurred)
-        return any(bool(self.result == end) for end in ends)
+        return self.singular or any(bool(self.result == end) for end in ends)
+
+    @property
+    def singular(self) -> bool:
+        """Whether the solution itself blows up, and not the motion of its features."""
+        return self.grew and bool(self.result == RESULTS.blew_up)
 
     @property
     def grew(self) -> bool:
@@ -65,10 +67,18 @@ class Attempt:
         rate = self.looks[:, 0] / np.maximum(self.looks[:, 2], tiny)
         return float(np.trapezoid(rate, self.route.ts))
 
-    def without_motions(self) -> "Attempt":
-        """The same without its tables, which take most of the memory of a run."""
-        legs = tuple(Leg(None, leg.path) for leg in self.route.legs)
-        return dataclasses.replace(self, route=Route(legs))
+    def bare(self) -> "Attempt":
+        """The same without its tables and states, which take most of the memory of a run:
+        it can be compared, and not evaluated."""
+        paths = [Path(t.path.ts, None, t.path.start, t.path.piece) for t in self.trips]
+        trips = tuple(
+            dataclasses.replace(
+                trip, path=path, event_mask=None, step=None, beyond=None
+            )
+            for trip, path in zip(self.trips, paths, strict=True)
+        )
+        route = Route(tuple(Leg(None, path) for path in paths))
+        return dataclasses.replace(self, route=route, trips=trips)
 
     def difference(self, other: "Attempt") -> np.ndarray:
         """Relative L2 differences to another run, at the times that both reached."""

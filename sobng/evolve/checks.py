@@ -3,14 +3,16 @@
 import math
 from typing import Any
 
+import diffrax as dfx
 import jax
 import jax.core
 import jax.numpy as jnp
 import numpy as np
 
+from sobng.checks import check_unknown
 from sobng.loop import reachable
 from sobng.metrics.sobolev import Jet, SobolevMetric
-from sobng.problem import Dirichlet, Evolution, Periodic
+from sobng.problem import Condition, Dirichlet, Evolution, Periodic, Problem
 from sobng.problem.evolution import value_in_time
 from sobng.typing import Point
 
@@ -53,16 +55,30 @@ def check_evolution(evolution: Any, t0: float, args: Any) -> None:
     points = jnp.asarray(points, dtype)
     _check_rhs(evolution, t0, args, points[0])
     values = jax.vmap(lambda x: evolution.initial_value(x, args))(points)
-    if not bool(jnp.all(jnp.isfinite(values))):
-        raise ValueError(
-            "The initial values are not finite everywhere inside. Check `initial`."
-        )
+    rates = _rates(evolution, t0, args, points)
+    for found, what, where in (
+        (values, "The initial values are", "`initial`"),
+        (
+            rates,
+            "`rhs` of the initial values is",
+            "its divisions, roots and logarithms",
+        ),
+    ):
+        if not bool(jnp.all(jnp.isfinite(found))):
+            raise ValueError(f"{what} not finite everywhere inside. Check {where}.")
     scale = 1 + float(jnp.max(jnp.abs(values)))
     for condition in evolution.boundary:
         if isinstance(condition, Dirichlet):
             _check_start(evolution, condition, t0, args, scale)
         if isinstance(condition, Periodic):
             _check_period(evolution, condition, args, scale)
+
+
+def _rates(evolution: Evolution, t0: float, args: Any, points: Any) -> Any:
+    """The right-hand side of the initial values."""
+    initial = lambda x: evolution.initial_value(x, args)
+    t = jnp.asarray(t0, points.dtype)
+    return jax.vmap(lambda x: jnp.asarray(evolution.rhs(initial, t, x, args)))(points)
 
 
 def _check_rhs(evolution: Evolution, t0: float, args: Any, x: Point) -> None:
@@ -135,6 +151,63 @@ def check_metric(metric: Any, dim: int) -> Jet:
             f"weights=..., scale=...)`, or in L2 by default. Got {metric!r}."
         )
     return metric.jet(dim)
+
+
+def check_field(evolution: Evolution, field: Any) -> None:
+    """Raises `ValueError` unless a field takes a point to values like the initial ones."""
+    inside = Condition(
+        lambda u, x, args: u(x), evolution.domain.interior, name="inside"
+    )
+    check_unknown(Problem(inside, out=evolution.out), field)
+    if not callable(field):
+        raise ValueError(f"`evolve` moves one field. Got {type(field).__name__}.")
+    point = jax.ShapeDtypeStruct((evolution.dim,), jnp.result_type(float))
+    found = jax.eval_shape(field, point).shape
+    wanted = () if evolution.out is None else (evolution.out,)
+    if found != wanted:
+        raise ValueError(
+            f"The field returns values of shape {found} at a point, the initial values "
+            f"have shape {wanted}. Build it with `out={evolution.out}`."
+        )
+
+
+def check_steps(
+    solver: Any, controller: Any, dt0: Any, event: Any, saveat: Any
+) -> None:
+    """Raises `ValueError` for what is none of Diffrax' objects."""
+    stepper = dfx.AbstractStepSizeController
+    for name, value, kind, words in (
+        ("solver", solver, dfx.AbstractSolver, "solver of Diffrax"),
+        ("stepsize_controller", controller, stepper, "controller of Diffrax"),
+        ("event", event, dfx.Event, "`diffrax.Event`"),
+        ("saveat", saveat, dfx.SaveAt, "`diffrax.SaveAt`"),
+    ):
+        if value is not None and not isinstance(value, kind):
+            raise ValueError(f"`{name}` is a {words}. Got {value!r}.")
+    if dt0 is not None and not (np.shape(dt0) == () and float(dt0) > 0):
+        raise ValueError(f"`dt0` is a positive number. Got {dt0!r}.")
+
+
+def check_controller(controller: Any, evolution: Evolution, t0: float, t1: float, args):
+    """Raises `ValueError` for tolerances of steps that rounding does not let them meet."""
+    rtol, atol = (getattr(controller, name, None) for name in ("rtol", "atol"))
+    if rtol is None or atol is None or np.shape(rtol) != () or np.shape(atol) != ():
+        return
+    kind = jnp.result_type(float)
+    points, _ = evolution.domain.interior.sample(64, jax.random.key(0))
+    points = jnp.asarray(points, kind)
+    values = jax.vmap(lambda x: evolution.initial_value(x, args))(points)
+    rates = _rates(evolution, t0, args, points)
+    # A field that is zero at first is measured by where it goes.
+    norm = lambda v: float(jnp.sqrt(jnp.mean(v**2)))
+    size = max(norm(values), 1e-3 * (t1 - t0) * norm(rates))
+    least = reachable(kind)
+    if float(rtol) * size + float(atol) < least * size:
+        raise ValueError(
+            f"Steps to rtol={float(rtol):.1e}, atol={float(atol):.1e} cannot be taken in "
+            f"{jnp.dtype(kind).name}, which rounds a field of size {size:.1e}. Ask for "
+            f"rtol={least:.0e} at least, or for atol={least * size:.0e}."
+        )
 
 
 def check_tolerance(tolerance: float | None, dtype: Any) -> None:

@@ -9,8 +9,11 @@ from jaxtyping import PyTree
 
 from sobng.evolve.checks import (
     check_concrete,
+    check_controller,
     check_evolution,
+    check_field,
     check_metric,
+    check_steps,
     check_times,
     check_tolerance,
     is_traced,
@@ -47,6 +50,7 @@ def evolve(
     observe: Any = None,
     callbacks: Sequence[Callable] = (),
     progress: Callable | None = None,
+    checkpoint: Any = None,
     throw: bool = False,
 ) -> Evolved:
     """Solves an evolution by stepping a field in time with Diffrax.
@@ -112,13 +116,17 @@ def evolve(
         the first integral of its absolute value.
     - `args`: handed to all functions of the evolution, instead of its own. The solution
         is differentiable in it (`jax.grad`, `jax.jvp`), through the accepted steps.
-    - `max_steps`: the most accepted steps of one run.
+    - `max_steps`: the most accepted steps of a run, of which several with other aims
+        may follow one another.
     - `time_limit`: the most seconds, compilation not counted.
     - `tolerance`: the relative L2 error at the last time to stop at; as accurate as it
         gets by default.
     - `observe`: of which components the error is estimated, as in [`sobng.Case`][].
     - `callbacks`, `progress`: functions of a [`sobng.Record`][], called every few dozen
         steps, with the projection residual as `held_out`.
+    - `checkpoint`: a path, or a [`sobng.Checkpoint`][]. If the file is there the run
+        resumes from it, and ends bit for bit where it would have ended. It holds all
+        steps so far, and is written anew once their number grew by an eighth at least.
     - `throw`: raise an error if the run blows up; otherwise the result says so, and all
         times before can be used.
 
@@ -132,7 +140,7 @@ def evolve(
         tolerance=tolerance,
         callbacks=callbacks,
         progress=progress,
-        checkpoint=None,
+        checkpoint=checkpoint,
         observe=observe,
     )
     t0, t1 = check_times(t0, t1)
@@ -148,6 +156,10 @@ def evolve(
     check_concrete(args, "`evolve` runs a host loop and cannot be in `jit` or `vmap`")
     check_evolution(evolution, t0, args)
     check_tolerance(tolerance, jnp.result_type(float))
+    check_steps(solver, stepsize_controller, dt0, event, saveat)
+    check_controller(stepsize_controller, evolution, t0, t1, args)
+    if field is not None:
+        check_field(evolution, field)
     times = times_of(saveat, t0, t1)
     run = Run(
         evolution,
@@ -163,9 +175,10 @@ def evolve(
         dt0=dt0,
         event=event,
         conserved=conserved(conserve, evolution, args, key),
+        field=field,
     )
     with lapack_threads(1):
-        found = run.solve(field)
+        found = run.solve()
     if throw and bool(found.result == RESULTS.blew_up):
         raise RuntimeError(RESULTS[found.result])
     if is_traced(traced):

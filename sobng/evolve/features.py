@@ -121,9 +121,16 @@ def feature_unknown(
     return walled(evolution, field, jnp.asarray(t0), args)
 
 
-def rule(evolution: Evolution, num: int) -> tuple[HostPoints, HostWeights]:
+def rule(
+    evolution: Evolution, num: int, shift: float = 0.5
+) -> tuple[HostPoints, HostWeights]:
     """About `num` points with weights: equidistant along periodic axes, Gauss along the
-    others of a box, the domain's own rule elsewhere."""
+    others of a box, the domain's own rule elsewhere.
+
+    **Arguments:**
+
+    - `shift`: of equidistant points, in units of their distance.
+    """
     domain, repeated = evolution.domain, periods(evolution)
     if not isinstance(domain, AbstractBox) or domain.dim > 3:
         return domain.interior.quadrature(num)
@@ -134,7 +141,7 @@ def rule(evolution: Evolution, num: int) -> tuple[HostPoints, HostWeights]:
         low, high = float(lower[axis]), float(upper[axis])
         if axis in repeated:
             step = (high - low) / each
-            nodes = low + step * (np.arange(each) + 0.5)
+            nodes = low + step * (np.arange(each) + shift)
             factors.append((nodes, np.full(each, step)))
         else:
             factors.append(gauss(low, high, each))

@@ -21,7 +21,7 @@ from sobng.evolve.walls import (
 )
 from sobng.fields.partition import combine, linear_leaves
 from sobng.metrics.sobolev import Jet
-from sobng.precision import matmul
+from sobng.precision import apply, matmul
 from sobng.problem import Evolution
 from sobng.typing import Point, Value
 
@@ -40,7 +40,7 @@ class Table(eqx.Module):
 
     def partials(self, y: Float[Array, " r"]) -> Float[Array, "n orders *out"]:
         """The derivatives of one combination of the basis functions."""
-        flat = matmul(self.entries, y)
+        flat = apply(self.entries, y)
         shape = (len(self.orders), len(self.points))
         shape = shape if self.out is None else (*shape, self.out)
         return jnp.moveaxis(flat.reshape(shape), 0, 1)
@@ -112,7 +112,7 @@ class Galerkin(eqx.Module):
             value, slope = jax.jvp(wall, (t,), (jnp.ones_like(t),))
             miss = matmul(self.walls.matrix, y) + value
             rows = jnp.concatenate([rows, -slope - self.walls.speed * miss])
-        return matmul(self.project, rows)
+        return apply(self.project, rows)
 
     def defect(self, t: Any, y: Float[Array, " r"], args: Any) -> Float[Array, " 3"]:
         """Mean squares on held-out points: of what no motion of the features can do, of

@@ -1,10 +1,12 @@
 """One run on frozen features, replaced by more of them as soon as they miss too much."""
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
 import numpy as np
 
+from sobng.evolve.blow_up import blows_up, GROWN
 from sobng.evolve.galerkin import Galerkin
 from sobng.evolve.integrate import defects, Trip
 from sobng.evolve.projection import Setting
@@ -68,6 +70,8 @@ class Rungs:
         return self.num
 
     def __getitem__(self, number: int) -> Galerkin:
+        if not 0 <= number < self.num:
+            raise IndexError(number)
         if number not in self.made:
             self.made[number] = self.make(number)
         return self.made[number]
@@ -92,13 +96,25 @@ def grown(
         last = rung + 1 == len(rungs)
         trip = go(motion, time, y, step, None if last else watch)
         ends = last or bool(trip.result != RESULTS.unresolved)
-        if ends or len(trip.path.ts) > 1:
+        moved = len(trip.path.ts) > 1
+        if ends or moved:
             legs.append(motion)
             trips.append(trip)
+        # More and more features would follow it for ever less time. Not asked while
+        # these do: what grows so may still come to rest.
+        if not ends and moved and blows_up(*_sizes(trips), made.t1, GROWN):
+            trips[-1] = dataclasses.replace(trips[-1], result=RESULTS.blew_up)
+            ends = True
         if ends:
             return legs, trips, miss
         time, step = trip.reached, trip.step
         rung, y = _better(made, rungs, watch, rung, trip)
+
+
+def _sizes(trips: Sequence[Trip]) -> tuple[np.ndarray, np.ndarray]:
+    """The times of some legs, and the sizes of the field."""
+    ts = np.concatenate([trip.path.ts for trip in trips])
+    return ts, np.concatenate([trip.looks[:, 2] for trip in trips])
 
 
 def _first(made, rungs, watch):

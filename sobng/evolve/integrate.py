@@ -9,14 +9,37 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
+from sobng.evolve.blow_up import blows_up, HUGE
 from sobng.evolve.path import joined, Path
 from sobng.results import RESULTS
 
 
 SEGMENT = 32
 """Steps between two looks of the host."""
+
+
+@dataclasses.dataclass
+class Progress:
+    """The steps of a trip so far, and what the next one needs."""
+
+    time: Any
+    dt: Any
+    state: Float[Array, " size"]
+    states: PyTree  # of the solver and of the controller
+    ts: list[np.ndarray]  # one for each segment, as the two below
+    infos: list[PyTree]
+    seen: list[np.ndarray]
+    steps: int = 0
+    rejected: int = 0
+    result: Any = None  # none while it goes on
+    mask: Any = None
+    beyond: Any = None
+
+
+STUCK = 4
+"""Steps that are shorter on average, in units of the rounding of time, go nowhere."""
 
 
 @dataclasses.dataclass
@@ -89,6 +112,18 @@ def defects(motion, ts, ys, args):
     return jax.lax.map(lambda both: motion.defect(both[0], both[1], args), (ts, ys))
 
 
+def shapes(motion: Any, solver: Any, controller: Any, y: Array, args: Any, event: Any):
+    """What the steps of a trip record and hand on, and the mask of an event."""
+    time = jnp.zeros((), y.dtype)
+    start = motion, solver, controller, time, time
+    dt, controller_state, solver_state = eqx.filter_eval_shape(
+        begin, *start, time, y, args
+    )
+    states = solver_state, controller_state
+    found = eqx.filter_eval_shape(segment, *start, dt, y, args, states, event)
+    return found.interpolation.infos, states, found.event_mask
+
+
 def integrate(
     motion: Any,
     solver: Any,
@@ -103,6 +138,8 @@ def integrate(
     look: Callable[..., Any] = lambda **_: None,
     allowed: Callable[[np.ndarray], float] | None = None,
     max_steps: int = 100_000,
+    so_far: Progress | None = None,
+    save: Callable[[Progress], Any] = lambda _: None,
 ) -> Trip:
     """Moves `y0` from `t0` to `t1`.
 
@@ -112,67 +149,134 @@ def integrate(
         `RESULTS` that it returns ends the run.
     - `allowed`: how much of the right-hand side may be missed before the run ends as
         unresolved, without the step in which that happened; from what was seen last.
+    - `so_far`: steps that were taken before, to go on from.
+    - `save`: given the steps so far after each segment, and at the end unless only a
+        limit ended them.
     """
     kind = y0.dtype
-    time, end = jnp.asarray(t0, kind), jnp.asarray(t1, kind)
-    dt0 = None if dt0 is None else jnp.asarray(dt0, kind)
+    end = jnp.asarray(t1, kind)
     fixed = isinstance(controller, dfx.ConstantStepSize)
-    dt, controller_state, solver_state = begin(
-        motion, solver, controller, time, end, dt0, y0, args
-    )
-    states = (solver_state, controller_state)
-    state = y0
-    ts, infos = [], []
-    seen = [np.sqrt(np.asarray(defects(motion, time[None], y0[None], args)))]
-    steps = rejected = 0
-    result, mask, beyond = RESULTS.successful, None, None
-    while True:
-        found = segment(
-            motion, solver, controller, time, end, dt, state, args, states, event
+    if so_far is None:
+        time = jnp.asarray(t0, kind)
+        dt0 = None if dt0 is None else jnp.asarray(dt0, kind)
+        dt, controller_state, solver_state = begin(
+            motion, solver, controller, time, end, dt0, y0, args
         )
-        accepted = int(found.stats["num_accepted_steps"])
-        rejected += int(found.stats["num_rejected_steps"])
-        new = np.asarray(found.ts[:accepted])
-        looks = np.sqrt(np.asarray(defects(motion, found.ts, found.ys, args)))
-        if accepted:
-            times = np.asarray([float(time), *new])
-            # The last step was cut to its end, the one before it was not.
-            dt = dt if fixed else jnp.asarray(np.max(np.diff(times)[-2:]), kind)
-        if allowed is not None:
-            over = np.flatnonzero(looks[:accepted, 0] > allowed(seen[-1][-1]))
-            if over.size:
-                accepted = int(over[0])
-                beyond = (found.ts[accepted], found.ys[accepted], looks[accepted])
-        if accepted:
-            steps += accepted
-            seen.append(looks[:accepted])
-            ts.append(new[:accepted])
-            kept = found.interpolation.infos
-            infos.append(jax.tree.map(lambda i, n=accepted: np.asarray(i[:n]), kept))
-            state, time = found.ys[accepted - 1], found.ts[accepted - 1]
-            states = (found.solver_state, found.controller_state)
-            if hasattr(motion, "renewed"):
-                motion = motion.renewed(time, state, args)
-        missed, asked, _ = seen[-1][-1]
-        defect = float(missed / max(asked, np.finfo(kind).tiny))
-        stop = look(time=float(time), defect=defect, steps=steps)
-        if beyond is not None:
-            result = RESULTS.unresolved if stop is None else stop
-            break
-        if bool(found.result == dfx.RESULTS.successful):
-            break
-        if bool(found.result == dfx.RESULTS.event_occurred):
-            result, mask = RESULTS.event_occurred, found.event_mask
-            break
-        if stop is not None:
-            result = stop
-            break
-        if bool(found.result != dfx.RESULTS.max_steps_reached) or not accepted:
-            result = RESULTS.blew_up
-            break
-        if steps >= max_steps:
-            result = RESULTS.nonlinear_max_steps_reached
-            break
-    path = joined(y0, t0, ts, infos, solver.interpolation_cls)
-    looks = np.concatenate(seen)
-    return Trip(path, looks, steps, rejected, result, mask, dt, beyond)
+        seen = np.sqrt(np.asarray(defects(motion, time[None], y0[None], args)))
+        states = (solver_state, controller_state)
+        so_far = Progress(time, dt, y0, states, [], [], [seen])
+    now = so_far
+    if now.ts and hasattr(motion, "renewed"):
+        motion = motion.renewed(now.time, now.state, args)
+    limited = False
+    while now.result is None:
+        try:
+            limited = _advance(
+                now,
+                motion,
+                solver,
+                controller,
+                end,
+                args,
+                event=event,
+                look=look,
+                allowed=allowed,
+                max_steps=max_steps,
+                fixed=fixed,
+                start=float(t0),
+            )
+        except KeyboardInterrupt:
+            now.result, limited = RESULTS.interrupted, True
+        if now.result is None and hasattr(motion, "renewed"):
+            motion = motion.renewed(now.time, now.state, args)
+        if not limited:
+            save(now)
+    path = joined(y0, t0, now.ts, now.infos, solver.interpolation_cls)
+    looks = np.concatenate(now.seen)
+    return Trip(
+        path, looks, now.steps, now.rejected, now.result, now.mask, now.dt, now.beyond
+    )
+
+
+def _advance(
+    now: Progress,
+    motion: Any,
+    solver: Any,
+    controller: Any,
+    end: Any,
+    args: Any,
+    *,
+    event: Any,
+    look: Callable,
+    allowed: Callable | None,
+    max_steps: int,
+    fixed: bool,
+    start: float,
+) -> bool:
+    """One segment; whether a limit ends the trip, and nothing that it has come to."""
+    kind = now.state.dtype
+    found = segment(
+        motion,
+        solver,
+        controller,
+        now.time,
+        end,
+        now.dt,
+        now.state,
+        args,
+        now.states,
+        event,
+    )
+    accepted = int(found.stats["num_accepted_steps"])
+    new = np.asarray(found.ts[:accepted])
+    looks = np.sqrt(np.asarray(defects(motion, found.ts, found.ys, args)))
+    dt, beyond, before = now.dt, None, float(now.time)
+    if accepted and not fixed:
+        times = np.asarray([before, *new])
+        # The last step was cut to its end, the one before it was not.
+        dt = jnp.asarray(np.max(np.diff(times)[-2:]), kind)
+    if allowed is not None:
+        over = np.flatnonzero(looks[:accepted, 0] > allowed(now.seen[-1][-1]))
+        if over.size:
+            accepted = int(over[0])
+            beyond = (found.ts[accepted], found.ys[accepted], looks[accepted])
+    full = now.steps + accepted >= max_steps
+    if full and now.steps + accepted > max_steps:
+        accepted, beyond = max_steps - now.steps, None
+    now.dt, now.beyond = dt, beyond
+    now.rejected += int(found.stats["num_rejected_steps"])
+    if accepted:
+        now.steps += accepted
+        now.seen.append(looks[:accepted])
+        now.ts.append(new[:accepted])
+        kept = found.interpolation.infos
+        now.infos.append(jax.tree.map(lambda i: np.asarray(i[:accepted]), kept))
+        now.state, now.time = found.ys[accepted - 1], found.ts[accepted - 1]
+        now.states = (found.solver_state, found.controller_state)
+    missed, asked, _ = now.seen[-1][-1]
+    defect = float(missed / max(asked, np.finfo(kind).tiny))
+    stop = look(time=float(now.time), defect=defect, steps=now.steps)
+    limit = stop is not None and bool(stop == RESULTS.time_limit_reached)
+    if beyond is not None:
+        now.result = RESULTS.unresolved if stop is None else stop
+        return limit
+    whole = now.steps < max_steps or accepted == len(new)
+    if whole and bool(found.result == dfx.RESULTS.successful):
+        now.result = RESULTS.successful
+    elif whole and bool(found.result == dfx.RESULTS.event_occurred):
+        now.result, now.mask = RESULTS.event_occurred, found.event_mask
+    elif stop is not None:
+        now.result = stop
+        return limit
+    elif full:
+        now.result = RESULTS.nonlinear_max_steps_reached
+        return True
+    else:
+        rounding = STUCK * accepted * np.finfo(kind).eps * abs(float(now.time))
+        stuck = float(now.time) - before <= rounding
+        size = np.concatenate(now.seen)[:, 2]
+        ts = np.concatenate([[start], *now.ts])
+        grew = blows_up(ts, size, float(end), HUGE)
+        if stuck or grew or bool(found.result != dfx.RESULTS.max_steps_reached):
+            now.result = RESULTS.blew_up
+    return False

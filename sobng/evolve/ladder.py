@@ -47,6 +47,13 @@ LADDER = tuple(2.0 ** (3 - k) for k in range(11))
 """Bandwidths that are tried there."""
 
 
+RUNGS = 100
+"""Motions of one run are numbered from a multiple of this."""
+
+GOLDEN = 0.618
+"""By which part of their distance points are moved from run to run."""
+
+
 class Ladder:
     """Runs to one level after another and judges each by the next."""
 
@@ -77,15 +84,20 @@ class Ladder:
     def climb(self) -> None:
         """All levels, until two runs agree, nothing improves, or time is over."""
         plan = self._low() if self.made.evolution.dim <= 3 else self._high()
-        for rungs, level in plan:
-            self._try(rungs, level)
-            stop = self._judge()
-            if stop is not None:
-                self.result = stop
-                break
-        else:
-            self.result = RESULTS.stagnated
-        self._compare()
+        try:
+            for rungs, level in plan:
+                self._try(rungs, level)
+                stop = self._judge()
+                if stop is not None:
+                    self.result = stop
+                    break
+            else:
+                self.result = RESULTS.stagnated
+            self._compare()
+        except KeyboardInterrupt:  # between the steps
+            if not self.attempts:
+                raise
+            self.result = RESULTS.interrupted
 
     def _compare(self) -> None:
         """One more run like the last, if that alone was to its level and time is left.
@@ -94,6 +106,8 @@ class Ladder:
         """
         done = self.whole
         dim = self.made.evolution.dim
+        if any(bool(self.result == r) for r in (RESULTS.interrupted, RESULTS.blew_up)):
+            return
         if dim > 3 or len(done) < 2 or done[-1].level > COMPARABLE * done[-2].level:
             return
         errors = self.errors()
@@ -101,12 +115,12 @@ class Ladder:
         if small or LIKEWISE * done[-1].seconds > self.seconds_left():
             return
         level = CLOSER[0] * done[-1].level
-        self._try(self._rungs(len(self.attempts)), level)
+        self._try(self.rungs(len(self.attempts)), level)
 
     def _try(self, rungs: Rungs, level: float) -> None:
         found = self.run(rungs, level)
         if found.complete:
-            self.attempts = [a.without_motions() for a in self.attempts]
+            self.attempts = [a.bare() for a in self.attempts]
         self.attempts.append(found)
 
     def errors(self) -> np.ndarray | None:
@@ -123,16 +137,22 @@ class Ladder:
         left = new.missed / max(old.missed, 1e-300)
         if self.made.evolution.dim <= 3:  # beyond, levels are those of steps alone
             left = max(left, (new.level / old.level) ** 0.5)
+            if new.miss > new.level:  # initial values that no level makes any better
+                left = 1.0
         factor = min(left, 1.0)
         change = new.difference(old)
         # Rounding of the initial values; a misfit of kinks is no error of later times.
         floor = done[-1].miss if done[-1].miss < 1e-9 else 0.0
-        return np.maximum(factor * change, floor)
+        first = new.times[: len(change)] <= self.made.t0
+        return np.maximum(factor * change, np.where(first, new.miss, floor))
 
     @property
     def whole(self) -> list[Attempt]:
-        """The runs to the end, or to an event of the user."""
-        return [a for a in self.attempts if a.complete]
+        """The runs to the end, to an event of the user or to a singularity; if one came
+        past a singularity, only those that did."""
+        done = [a for a in self.attempts if a.complete]
+        past = [a for a in done if not a.singular]
+        return past or done
 
     def _judge(self) -> Any:
         attempt, done = self.attempts[-1], self.whole
@@ -143,6 +163,9 @@ class Ladder:
             again = few and failing and not attempt.grew
             return None if again else attempt.result
         errors = self.errors()
+        if attempt.singular:
+            # As close as features come to it; a second run tells the errors before.
+            return None if errors is None else RESULTS.blew_up
         if errors is not None:
             if errors[-1] <= (self.tolerance or self.least):
                 return RESULTS.tolerance_reached
@@ -162,16 +185,16 @@ class Ladder:
         else:
             levels = [max(part * self.tolerance, self.least) for part in CLOSER]
         for number, level in enumerate(levels):
-            yield self._rungs(number), level
+            yield self.rungs(number), level
 
-    def _rungs(self, number: int) -> Rungs:
+    def rungs(self, number: int) -> Rungs:
         """Features of a run, independent of those of other runs."""
         evolution = self.made.evolution
         widths = bandwidths(evolution)
 
         def make(rung):
             num = count(evolution, widths[rung])
-            return self._motion(widths[rung], num, 100 * number + rung)
+            return self._motion(widths[rung], num, RUNGS * number + rung)
 
         return Rungs(make, len(widths))
 
@@ -180,7 +203,7 @@ class Ladder:
         num = HIGH_DIM[0]
         scores = {}
         for number, bandwidth in enumerate(LADDER):
-            motion = self._motion(bandwidth, num, 100 + number)
+            motion = self._motion(bandwidth, num, RUNGS + number)
             scores[bandwidth] = initial_score(motion, self.made)
             if scores[bandwidth] > 1e2 * min(scores.values()):
                 break
@@ -196,8 +219,11 @@ class Ladder:
         unknown = feature_unknown(
             made.evolution, bandwidth, num, made.t0, made.args, field_key
         )
+        # What points take a kink for depends on where they lie, and is small where two
+        # runs agree on it.
+        shift = (0.5 + GOLDEN * (number // RUNGS)) % 1
         points, weights = rule(
-            made.evolution, points_for(made.evolution, bandwidth, num)
+            made.evolution, points_for(made.evolution, bandwidth, num), shift
         )
         held_out, _ = made.evolution.domain.interior.sample(256, point_key)
         return galerkin(made, unknown, points, weights, held_out, key)

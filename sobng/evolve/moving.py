@@ -1,6 +1,5 @@
 """An evolution in which all parameters of a field move."""
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +7,7 @@ import equinox as eqx
 import jax
 import jax.flatten_util as jfu
 import jax.numpy as jnp
+import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
@@ -20,7 +20,8 @@ from sobng.geometry.box import Interval
 from sobng.linalg.damped import damped_solution
 from sobng.metrics.sobolev import Jet, VALUES
 from sobng.problem import Condition, Evolution, Problem
-from sobng.solve import solve
+from sobng.settings import Settings
+from sobng.solve import run_stages
 from sobng.stages.all_parameters import AllParameters
 from sobng.system import chunked
 from sobng.typing import Point, Value
@@ -187,18 +188,20 @@ def fitted(
     evolution: Evolution, unknown: PyTree, t0: float, args: Any, key: Any, limit: Any
 ) -> PyTree:
     """The unknown with all parameters fitted to the initial values."""
-    with warnings.catch_warnings():
-        # A fit is right without conditions on the boundary.
-        warnings.filterwarnings("ignore", "No condition covers", UserWarning)
-        found = solve(
-            starting(evolution, has_moments(unknown)),
-            unknown,
-            key=key,
-            stages=(AllParameters(),),
-            args=(jnp.asarray(t0), args),
-            max_steps=2000,
-            time_limit=limit,
-        )
+    problem = starting(evolution, has_moments(unknown))
+    settings = Settings.checked(
+        max_steps=2000,
+        time_limit=limit,
+        tolerance=None,
+        callbacks=(),
+        progress=None,
+        checkpoint=None,
+        observe=None,
+    )
+    both = (jnp.asarray(t0), args)
+    _, *keys = jr.split(key, 3)
+    # Not by `solve`, which would miss conditions on the boundary.
+    _, found = run_stages(problem, unknown, both, (AllParameters(),), settings, *keys)
     return found.field
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import diffrax as dfx
 import equinox as eqx
 import jax
+import jax.flatten_util as jfu
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
@@ -18,14 +19,16 @@ from sobng.evolve.features import feature_unknown, periods, rule
 from sobng.evolve.fitted import FittedRungeKutta
 from sobng.evolve.galerkin import Galerkin
 from sobng.evolve.growth import grown, Rungs
-from sobng.evolve.integrate import integrate, Trip
+from sobng.evolve.integrate import integrate, shapes, Trip
+from sobng.evolve.journal import Journal, said
 from sobng.evolve.ladder import initial_score, Ladder
 from sobng.evolve.moving import fitted, moving
-from sobng.evolve.projection import CUT, galerkin, setting
+from sobng.evolve.path import joined
+from sobng.evolve.projection import CUT, galerkin, Setting, setting
 from sobng.evolve.solution import Evolved
 from sobng.evolve.walls import check_periods, walled
 from sobng.fields.mlp import MLP
-from sobng.fields.partition import linear_leaves
+from sobng.fields.partition import combine, linear_leaves, partition
 from sobng.fields.periodic import PeriodicEmbedding
 from sobng.problem import Evolution
 from sobng.records import Record
@@ -65,6 +68,7 @@ class Run:
         dt0,
         event,
         conserved,
+        field,
     ):
         self.evolution, self.jet = evolution, jet
         self.t0, self.t1, self.args = t0, t1, args
@@ -79,10 +83,20 @@ class Run:
         self.observe = observed(settings.observe)
         self.clock = Clock()
         self.stage = ""
-        self.steps = 0
+        self.unfitted = ""
+        self.field = field
+        self.journal = Journal(
+            settings.checkpoint,
+            self.clock,
+            said(evolution, t0, t1, args),
+            (args, key, field, settings.tolerance, times, solver, controller, dt0),
+            eqx.tree_pformat((solver, controller, event, jet, settings.observe)),
+            eqx.tree_pformat(conserved.integrands),
+        )
 
-    def solve(self, field: Any) -> Evolved:
+    def solve(self) -> Evolved:
         """Frozen features where they do, all parameters of a network elsewhere."""
+        field = self.field
         self.clock.start()
         try:
             if field is None:
@@ -98,7 +112,12 @@ class Run:
             check_periods(self.evolution, unknown)
             attempt = self.given(unknown)
             ladder = None
-            if bool(attempt.result != RESULTS.time_limit_reached):
+            ends = (
+                RESULTS.time_limit_reached,
+                RESULTS.interrupted,
+                RESULTS.unfitted,
+            )
+            if not any(bool(attempt.result == end) for end in ends):
                 self.stage = "estimate"
                 ladder = self.ladder(attempt.route.end)
             return self.finished(attempt, ladder, attempt.result)
@@ -123,15 +142,31 @@ class Run:
         if made is None or end <= self.t0:
             return None
 
+        earlier = []
+
         def run(rungs: Rungs, level: float) -> Attempt:
+            part = self.journal.part()
+            there = part.attempt(self.times)
+            if there is not None:
+                return there
             begun = self.clock.seconds
             step = step_for(level)
+            steps = [0]
 
             def go(motion, t, y, dt0, allowed):
                 lost = LOST if allowed is None else None
-                return self.go(motion, t, y, end, step, dt0, lost, allowed)
+                done = sum(steps)
+                trip = self.go(motion, t, y, end, step, dt0, lost, allowed, done)
+                steps.append(trip.steps)
+                return trip
 
-            return self.attempted(*grown(made, rungs, level, go), level, begun)
+            found = self.attempted(*grown(made, rungs, level, go), level, begun)
+            if found.complete:
+                while earlier:
+                    before, attempt = earlier.pop()
+                    before.strip(attempt)
+            earlier.append((part, found))
+            return found
 
         ladder = Ladder(
             made,
@@ -145,6 +180,7 @@ class Run:
 
     def given(self, unknown: Any) -> Attempt:
         """A user's field: its last layer where that follows, else all of it."""
+        self.journal.part()
         made = setting(
             self.evolution,
             unknown,
@@ -168,11 +204,47 @@ class Run:
                     return attempt
         self.stage = "initial values"
         limit = None if self.settings.time_limit is None else self.seconds_left() / 3
-        unknown = fitted(self.evolution, unknown, self.t0, self.args, self.key, limit)
+        params, rest = partition(unknown)
+        _, unravel = jfu.ravel_pytree(params)
+
+        def fit():
+            found = fitted(self.evolution, unknown, self.t0, self.args, self.key, limit)
+            return jfu.ravel_pytree(partition(found)[0])[0]
+
+        unknown = combine(unravel(self.journal.numbers(fit)), rest)
         motion = moving(
             self.evolution, unknown, self.t0, self.t1, self.args, self.key, jet=self.jet
         )
-        return self.alone(motion, MOVING_STEP, None)
+        y, miss = motion.start(jnp.asarray(self.t0), self.args)
+        asked = self.settings.tolerance
+        if asked is None or miss <= asked:
+            return self.alone(motion, MOVING_STEP, None)
+        self.unfitted = self.wider(made, float(miss), asked)
+        path = joined(y, self.t0, [], [], dfx.Dopri8.interpolation_cls)
+        looks = np.sqrt(motion.defect(self.t0, y, self.args))[None]
+        trip = Trip(path, looks, 0, 0, RESULTS.unfitted)
+        return self.attempted([motion], [trip], miss, MOVING_STEP, self.clock.seconds)
+
+    def wider(self, made: Setting | None, miss: float, asked: float) -> str:
+        """How near a field came to the initial values, and what would."""
+        came = (
+            f"The field misses the initial values by {miss:.1e}, relatively, and the "
+            f"tolerance is {asked:.1e}."
+        )
+        if made is None or self.evolution.dim > 3:
+            return f"{came} Make it wider."
+        ladder = Ladder(
+            made, lambda *_: None, self.key, tolerance=asked, seconds_left=lambda: 0.0
+        )
+        for motion in ladder.rungs(0):
+            _, found = motion.start(jnp.asarray(self.t0), self.args)
+            if found <= asked:
+                break
+        num = len(motion.coefficients)
+        return (
+            f"{came} {num} sine features miss them by {float(found):.1e}: take a field "
+            "of that many, or leave it out to let sobng choose."
+        )
 
     def alone(self, motion: Any, step: float, lost: float | None) -> Attempt:
         """A run on one motion."""
@@ -194,8 +266,13 @@ class Run:
             args=self.args,
         )
 
-    def go(self, motion, t, y, end, step, dt0, lost, allowed) -> Trip:
-        """One leg, with the steps of the user or those that suit the motion."""
+    def go(self, motion, t, y, end, step, dt0, lost, allowed, done=0) -> Trip:
+        """One leg, with the steps of the user or those that suit the motion.
+
+        **Arguments:**
+
+        - `done`: the steps of the legs before.
+        """
         frozen = isinstance(motion, Galerkin)
         self.stage = f"{y.size} functions" if frozen else f"{y.size} parameters"
         controller, solver = self.controller, self.solver
@@ -214,20 +291,26 @@ class Run:
             y = settled(self.kept, motion, t, y, self.args)
             solver = Conserving(solver, self.kept)
         fixed = isinstance(controller, dfx.ConstantStepSize)
-        return integrate(
-            motion,
-            solver,
-            controller,
-            t,
-            end,
-            y,
-            self.args,
-            dt0=self.dt0 if dt0 is None or fixed else dt0,
-            event=self.event,
-            look=lambda **seen: self.look(lost, **seen),
-            allowed=allowed,
-            max_steps=self.settings.max_steps,
-        )
+
+        def make(**journal):
+            return integrate(
+                motion,
+                solver,
+                controller,
+                t,
+                end,
+                y,
+                self.args,
+                dt0=self.dt0 if dt0 is None or fixed else dt0,
+                event=self.event,
+                look=lambda **seen: self.look(lost, **seen),
+                allowed=allowed,
+                max_steps=self.settings.max_steps - done,
+                **journal,
+            )
+
+        kinds = lambda: shapes(motion, solver, controller, y, self.args, self.event)
+        return self.journal.trip(motion, y, kinds, make)
 
     def look(self, limit, *, time, defect, steps):
         """Tells listeners; says why a run has to stop, if it has."""
@@ -274,11 +357,13 @@ class Run:
             found[: len(errors)] = errors[:num]
         if bool(best.result != RESULTS.successful) and bool(result != RESULTS.blew_up):
             result = best.result
-        reason = (
-            ""
-            if errors is not None
-            else ("No two runs on frozen features came to the end, to compare with.")
-        )
+        reason = ""
+        if self.unfitted:
+            reason = self.unfitted
+        elif errors is None:
+            reason = "No two runs on frozen features came to the end, to compare with."
+        elif bool(result == RESULTS.blew_up):
+            reason = "The solution blows up; `errors` are those at the times before."
         attempts = [] if ladder is None else ladder.attempts
         motion = best.route.legs[-1].motion
         frozen = isinstance(motion, Galerkin)
@@ -303,7 +388,7 @@ class Run:
             "dtype": jnp.dtype(self.points.dtype).name,
             "attempts": tuple(
                 {
-                    "rank": tuple(t.path.end.size for t in a.trips),
+                    "rank": tuple(t.path.start.size for t in a.trips),
                     "reached": a.route.end,
                     "num_steps": a.steps,
                     "seconds": round(a.seconds, 3),
@@ -311,7 +396,7 @@ class Run:
                 for a in attempts
             ),
         }
-        last = found[-1] if num else np.nan
+        last = np.nan if reason or not num else found[-1]
         return Evolved(
             best.route,
             self.args,

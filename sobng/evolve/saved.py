@@ -63,8 +63,32 @@ def _times(found: Evolved, sub: dfx.SubSaveAt) -> np.ndarray:
 def _values(found: Evolved, function: Any, times: np.ndarray) -> PyTree:
     """What a function says of the field at each time, stacked."""
     at = eqx.filter_jit(lambda t, y, args: function(t, y, args))
-    values = [at(jnp.asarray(t), found.at(t), found.args) for t in times]
+    fields = alike([found.at(t) for t in times])
+    values = [
+        at(jnp.asarray(t), field, found.args)
+        for t, field in zip(times, fields, strict=True)
+    ]
     if not values:
         return None
     arrays, rest = zip(*(eqx.partition(v, eqx.is_array) for v in values), strict=True)
     return eqx.combine(jax.tree.map(lambda *a: jnp.stack(a), *arrays), rest[0])
+
+
+def alike(fields: list[PyTree]) -> list[PyTree]:
+    """Fields of the same shapes: those of fewer features get some without weight."""
+    arrays, rest = eqx.partition(fields, eqx.is_array)
+    if not fields:
+        return fields
+
+    def padded(*leaves):
+        most = np.max([leaf.shape for leaf in leaves], axis=0)
+        wide = lambda a: [(0, m - n) for m, n in zip(most, a.shape, strict=True)]
+        return [a if a.shape == tuple(most) else jnp.pad(a, wide(a)) for a in leaves]
+
+    columns = [padded(*c) for c in zip(*map(jax.tree.leaves, arrays), strict=True)]
+    leaves = zip(*columns, strict=True) if columns else ([] for _ in fields)
+    made = [
+        jax.tree.unflatten(jax.tree.structure(array), new)
+        for array, new in zip(arrays, leaves, strict=True)
+    ]
+    return eqx.combine(made, rest)

@@ -125,8 +125,8 @@ def read(
     it belongs to another run.
     """
     header, notes, members = _open(path)
-    if fingerprint is not None and header.get("fingerprint") != fingerprint:
-        raise _other_run(path, "another problem, field or setting")
+    if fingerprint is not None:
+        _check_run(path, header, fingerprint)
     leaves, structure = jtu.tree_flatten_with_path(like)
     if [note.get("path") for note in notes] != [jtu.keystr(p) for p, _ in leaves]:
         raise _other_run(path, "a state of another structure")
@@ -141,6 +141,36 @@ def read(
         except (KeyError, TypeError) as error:
             raise corrupt(path) from error
     return header, jtu.tree_unflatten(structure, result)
+
+
+def read_leaves(path: Path, fingerprint: str) -> tuple[dict[str, Any], list[Any]]:
+    """Reads a state of which only the file knows how large it is.
+
+    **Arguments:**
+
+    - `path`: the name of the file.
+    - `fingerprint`: what the header has to say.
+
+    **Returns:** the header, and the leaves of the tree in order, `None` for those that
+    are no numbers.
+
+    **Raises:** `ValueError` as `read`.
+    """
+    header, notes, members = _open(path)
+    _check_run(path, header, fingerprint)
+    try:
+        leaves = [
+            _restore(note, members.get(f"arrays/{i}"), None)
+            for i, note in enumerate(notes)
+        ]
+    except (KeyError, TypeError) as error:
+        raise corrupt(path) from error
+    return header, leaves
+
+
+def _check_run(path: Path, header: dict[str, Any], fingerprint: str) -> None:
+    if header.get("fingerprint") != fingerprint:
+        raise _other_run(path, "another problem, field or setting")
 
 
 def _open(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, bytes]]:
