@@ -58,6 +58,18 @@ def _costs(left, right, other) -> tuple[float, float]:
     )
 
 
+def gram_cost(factors: tuple[OuterProducts, ...]) -> float:
+    """Operations of the Gram matrix of several groups of rows; shapes suffice."""
+    total = 0.0
+    for i, a in enumerate(factors):
+        for b in factors[: i + 1]:
+            share = 1 if a is b else 2
+            rest = a.rest.shape[0] * b.rest.shape[0] * a.rest.shape[1]
+            quads = zip(a.left, a.right, b.left, strict=True)
+            total += share * (rest + sum(min(_costs(*quad)) for quad in quads))
+    return total
+
+
 def _in_tiles(function, tile, *arrays):
     """`function` of the leading axis of the arrays, `tile` entries at a time."""
     rows = arrays[0].shape[0]

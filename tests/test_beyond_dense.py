@@ -1,0 +1,150 @@
+"""Steps for more rows and parameters than a Jacobian has room for, against dense ones."""
+
+import equinox as eqx
+import jax
+import jax.flatten_util as jfu
+import jax.numpy as jnp
+import jax.random as jr
+import pytest
+
+import sobng as sn
+from sobng.calculus import matrices_of, outer_products
+from sobng.linalg import outer
+from sobng.linalg.outer import row_gram, row_products
+from sobng.solvers.route import costs, route
+
+
+class Odd(eqx.Module):
+    """A matrix that is used as it should not, one in two ways, one by its transpose."""
+
+    norm: jax.Array
+    shared: jax.Array
+    turned: jax.Array
+    slope: jax.Array
+
+    def __call__(self, x):
+        y = jnp.tanh(self.shared @ x)
+        y = self.shared @ jax.nn.gelu(x + y) + jax.nn.relu(y @ self.turned)
+        return self.slope @ jnp.sin(y) / (1 + jnp.sum(self.norm**2))
+
+
+def odd(key):
+    keys = jr.split(key, 4)
+    square = [jr.normal(k, (3, 3)) for k in keys[:3]]
+    return Odd(*square, jr.normal(keys[3], (3,)))
+
+
+def residual(u, x):
+    bent = sn.laplacian(u)(x) + u(x) ** 2 * sn.gradient(u)(x)[0]
+    return jnp.stack([bent, sn.hessian(u)(x)[0, 1] - u(2 * x)])
+
+
+def value(u, x):
+    return u(x)[None]
+
+
+def rows_of(function, model, points):
+    """Outer products, and the Jacobian that they stand for."""
+    flat, unravel = jfu.ravel_pytree(model)
+
+    @jax.jit
+    def both(points):
+        factors = jax.vmap(
+            lambda x: outer_products(lambda u: function(u, x), model)
+        )(points)
+        dense = jax.vmap(jax.jacrev(lambda p, x: function(unravel(p), x)), (None, 0))
+        return factors, dense(flat, points)
+
+    factors, dense = both(points)
+    merged = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), factors)
+    return merged, dense.reshape(-1, flat.size)
+
+
+def close(found, wanted):
+    # Rounding of sums with as many terms as parameters, and room to spare.
+    return jnp.allclose(found, wanted, rtol=0, atol=1e-13 * jnp.max(jnp.abs(wanted)))
+
+
+def mlp(key):
+    return sn.MLP(3, width=6, depth=2, activation=jax.nn.gelu, key=key)
+
+
+@pytest.mark.parametrize("make", [mlp, odd])
+@pytest.mark.parametrize("entries", [outer.ENTRIES, 100])
+def test_products_of_rows_need_no_rows(getkey, monkeypatch, make, entries):
+    monkeypatch.setattr(outer, "ENTRIES", entries)
+    monkeypatch.setattr(outer, "TILE", 8)
+    model = make(getkey())
+    inside, dense = rows_of(residual, model, jr.normal(getkey(), (5, 3)))
+    around, dense_around = rows_of(value, model, jr.normal(getkey(), (13, 3)))
+    assert close(row_gram(inside), dense @ dense.T)
+    assert close(row_gram(around), dense_around @ dense_around.T)
+    assert close(row_products(inside, around), dense @ dense_around.T)
+    for i in range(len(inside.left)):
+        pair = inside.left[i], inside.right[i], around.left[i], around.right[i]
+        assert close(outer._by_rows(*pair), outer._by_pairs(*pair))
+
+
+def test_a_matrix_that_is_used_otherwise_is_left_as_it_is(getkey):
+    model = odd(getkey())
+    found = matrices_of(lambda u: value(u, jnp.ones(3)), model)
+    names = [f.name for f in Odd.__dataclass_fields__.values()]
+    assert {names[i] for i in found} == {"shared", "turned"}
+
+
+def system(getkey, norm=None):
+    square = sn.Box((0.0, 0.0), (1.0, 1.0))
+    source = lambda u, x, args: sn.laplacian(u)(x) + args * jnp.sin(x[0])
+    problem = sn.Problem(
+        sn.Condition(source, square.interior, norm=norm, name="poisson"),
+        sn.Dirichlet(square.boundary, lambda x: x[1], exact=False, name="wall"),
+    )
+    field = sn.MLP(2, width=9, depth=2, key=getkey())
+    return sn.System(problem, field, sn.discretise(problem, 25, key=getkey()))
+
+
+@pytest.mark.parametrize("norm", [None, sn.SobolevNorm(-1)])
+def test_the_gram_matrix_of_a_system_is_that_of_its_jacobian(getkey, norm):
+    tiny = system(getkey, norm)
+    jacobian = tiny.jacobian(tiny.params, 2.0)
+    assert close(tiny.gram(tiny.params, 2.0), jacobian @ jacobian.T)
+
+
+def test_a_large_field_has_the_same_residual_and_slope(getkey, monkeypatch):
+    tiny = system(getkey)
+
+    def both():
+        loss = lambda params: tiny.loss(params, 1.0)
+        return jax.value_and_grad(loss)(tiny.params)
+
+    wanted = both()
+    monkeypatch.setattr("sobng.system.LARGE", 1)
+    monkeypatch.setattr("sobng.system.LEAN", 4)
+    for one, other in zip(
+        jax.tree.leaves(both()), jax.tree.leaves(wanted), strict=True
+    ):
+        assert jnp.allclose(one, other, rtol=1e-11)
+
+
+@pytest.mark.parametrize("geodesic", [False, True])
+def test_steps_by_every_route_are_the_dense_step(getkey, geodesic):
+    tiny = system(getkey)
+    fn = lambda params, args: (tiny.residual(params, args), None)
+
+    def step(factorisation):
+        solver = sn.GaussNewton(factorisation=factorisation, geodesic=geodesic)
+        solver = solver.on(tiny)
+        args, tags = 1.0, frozenset()
+        shapes = jax.eval_shape(fn, tiny.params, args)
+        state = solver.init(fn, tiny.params, args, {}, *shapes, tags)
+        y, _, _ = jax.jit(lambda s: solver.step(fn, tiny.params, args, {}, s, tags))(
+            state
+        )
+        return jfu.ravel_pytree(y)[0] - jfu.ravel_pytree(tiny.params)[0]
+
+    wanted = step(sn.Dense())
+    rows = tiny.rows(1.0)
+    assert rows < tiny.num_params
+    for other in (sn.Dual(), sn.Krylov(num=rows)):
+        # The Gram matrix squares a condition number of 1e4.
+        assert jnp.linalg.norm(step(other) - wanted) < 1e-6 * jnp.linalg.norm(wanted)
