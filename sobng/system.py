@@ -273,7 +273,9 @@ class System(eqx.Module):
         for size, (condition, points, _) in zip(
             self.block_sizes(args), self._parts(), strict=True
         ):
-            block = rows[start : start + size].reshape(points.shape[0], -1, rows.shape[1])
+            block = rows[start : start + size].reshape(
+                points.shape[0], -1, rows.shape[1]
+            )
             found.append(self._measured(condition.name, block).reshape(size, -1))
             start += size
         return jnp.concatenate(found)

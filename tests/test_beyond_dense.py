@@ -11,7 +11,6 @@ import sobng as sn
 from sobng.calculus import matrices_of, outer_products
 from sobng.linalg import outer
 from sobng.linalg.outer import row_gram, row_products
-from sobng.solvers.route import costs, route
 
 
 class Odd(eqx.Module):
@@ -49,9 +48,9 @@ def rows_of(function, model, points):
 
     @jax.jit
     def both(points):
-        factors = jax.vmap(
-            lambda x: outer_products(lambda u: function(u, x), model)
-        )(points)
+        factors = jax.vmap(lambda x: outer_products(lambda u: function(u, x), model))(
+            points
+        )
         dense = jax.vmap(jax.jacrev(lambda p, x: function(unravel(p), x)), (None, 0))
         return factors, dense(flat, points)
 

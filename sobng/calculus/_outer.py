@@ -39,9 +39,9 @@ class OuterProducts(eqx.Module):
     For a matrix it is `row[a, b] = sum(left[:, a] * right[:, b])` over the channels.
     """
 
-    left: tuple[Float[Array, "*rows channels a"], ...]
-    right: tuple[Float[Array, "*rows channels b"], ...]
-    rest: Float[Array, "*rows others"]
+    left: tuple[Float[Array, "rows _ _"], ...]
+    right: tuple[Float[Array, "rows _ _"], ...]
+    rest: Float[Array, "rows others"]
 
 
 class _Matrix(NamedTuple):

@@ -47,7 +47,7 @@ def row_gram(a: OuterProducts) -> Float[Array, "rows rows"]:
     return jnp.block([[row_gram(first), cross], [cross.T, row_gram(last)]])
 
 
-def _costs(left, right, other) -> tuple[float, float]:
+def _costs(left, right, other) -> tuple[int, int]:
     """Multiplications by pairs of channels, and by rows that are formed."""
     height, width = left.shape[-1], right.shape[-1]
     pairs = math.prod(left.shape[:2]) * math.prod(other.shape[:2])
@@ -58,9 +58,9 @@ def _costs(left, right, other) -> tuple[float, float]:
     )
 
 
-def gram_cost(factors: tuple[OuterProducts, ...]) -> float:
+def gram_cost(factors: tuple[OuterProducts, ...]) -> int:
     """Operations of the Gram matrix of several groups of rows; shapes suffice."""
-    total = 0.0
+    total = 0
     for i, a in enumerate(factors):
         for b in factors[: i + 1]:
             share = 1 if a is b else 2
