@@ -11,6 +11,7 @@ import sobng as sn
 from sobng.calculus import matrices_of, outer_products
 from sobng.linalg import outer
 from sobng.linalg.outer import row_gram, row_products
+from sobng.solvers.route import costs, route
 
 
 class Odd(eqx.Module):
@@ -69,9 +70,9 @@ def mlp(key):
 
 
 @pytest.mark.parametrize("make", [mlp, odd])
-@pytest.mark.parametrize("entries", [outer.ENTRIES, 100])
-def test_products_of_rows_need_no_rows(getkey, monkeypatch, make, entries):
-    monkeypatch.setattr(outer, "ENTRIES", entries)
+def test_products_of_rows_need_no_rows(getkey, monkeypatch, make):
+    # Two rows at a time.
+    monkeypatch.setattr(outer, "ENTRIES", 100)
     monkeypatch.setattr(outer, "TILE", 8)
     model = make(getkey())
     inside, dense = rows_of(residual, model, jr.normal(getkey(), (5, 3)))
@@ -125,13 +126,12 @@ def test_a_large_field_has_the_same_residual_and_slope(getkey, monkeypatch):
         assert jnp.allclose(one, other, rtol=1e-11)
 
 
-@pytest.mark.parametrize("geodesic", [False, True])
-def test_steps_by_every_route_are_the_dense_step(getkey, geodesic):
+def test_steps_by_every_route_are_the_dense_step(getkey):
     tiny = system(getkey)
     fn = lambda params, args: (tiny.residual(params, args), None)
 
     def step(factorisation):
-        solver = sn.GaussNewton(factorisation=factorisation, geodesic=geodesic)
+        solver = sn.GaussNewton(factorisation=factorisation, geodesic=True)
         solver = solver.on(tiny)
         args, tags = 1.0, frozenset()
         shapes = jax.eval_shape(fn, tiny.params, args)
@@ -147,3 +147,29 @@ def test_steps_by_every_route_are_the_dense_step(getkey, geodesic):
     for other in (sn.Dual(), sn.Krylov(num=rows)):
         # The Gram matrix squares a condition number of 1e4.
         assert jnp.linalg.norm(step(other) - wanted) < 1e-6 * jnp.linalg.norm(wanted)
+
+
+def test_the_route_is_the_cheapest_that_fits_in_memory(getkey):
+    square = sn.Box((0.0, 0.0), (1.0, 1.0))
+    problem = sn.Problem(sn.Dirichlet(square.boundary, 1.0, exact=False, name="wall"))
+    wide = sn.MLP(2, width=(3000, 3000), key=getkey())
+    many = {"wall": sn.Uniform(100)}
+    points = sn.discretise(problem, sampler=many, key=getkey())
+    large = sn.System(problem, wide, points)
+    taken = {type(which): cost.bytes for which, cost in costs(large)}
+    # By layers 100 rows of nine million parameters are six thousand numbers each.
+    assert taken[sn.Dual] < taken[sn.Krylov] and taken[sn.Dual] < taken[sn.Dense]
+    which = lambda memory, euclidean=True: type(route(large, euclidean, None, memory))
+    assert which(1e12) == which(taken[sn.Dual]) == sn.Dual
+    assert which(1e12, euclidean=False) == sn.Dense
+    assert which(taken[sn.Krylov], euclidean=False) == sn.Krylov
+    with pytest.raises(ValueError, match="does not fit into 1.0e"):
+        which(1e3)
+
+
+def test_small_systems_are_dense(getkey):
+    tiny = system(getkey)
+    assert isinstance(route(tiny, True, 1.0, None), sn.Dense)
+    assert isinstance(route(None, True, 1.0, None), sn.Dense)
+    with pytest.raises(ValueError, match="positive number of bytes"):
+        sn.GaussNewton(memory=0)

@@ -47,14 +47,14 @@ class OuterProducts(eqx.Module):
 class _Matrix(NamedTuple):
     """A leaf on its way to its products."""
 
-    index: int
+    leaf: int
     value: Array
 
 
 class _Use(NamedTuple):
     """A product: of which matrix, whether of its transpose, with which rows."""
 
-    index: int
+    leaf: int
     transposed: bool
     operand: Float[Array, "channels summed"]
 
@@ -131,7 +131,7 @@ def outer_products(
             tuple(jnp.zeros((rows, 1, n), flat.dtype) for n in leaves[index].shape)
         ]
         for use, v, g in zip(tape.uses, operands, cotangents, strict=True):
-            if use.index == index:
+            if use.leaf == index:
                 v = jnp.broadcast_to(v, (rows, *v.shape))
                 sides.append((v, g) if use.transposed else (g, v))
         one, other = zip(*(sides[1:] or sides), strict=True)
@@ -201,7 +201,7 @@ def _apply(equation: Any, operands: list, tape: _Tape) -> list:
 def _plain(operand: Any, tape: _Tape) -> Any:
     if not isinstance(operand, _Matrix):
         return operand
-    tape.misused.add(operand.index)
+    tape.misused.add(operand.leaf)
     return operand.value
 
 
@@ -216,7 +216,7 @@ def _product(params: dict, operands: list, place: int, tape: _Tape) -> Array | N
     free = rows.shape[:-1]
     rows = rows.reshape(-1, rows.shape[-1])
     value = matrix.value if axis == 0 else matrix.value.T
-    use = _Use(matrix.index, axis == 0, rows)
+    use = _Use(matrix.leaf, axis == 0, rows)
     output = jnp.matmul(rows, value, precision=params["precision"])
     output = tape.product(use, output)
     output = output.reshape(*free, output.shape[-1])

@@ -66,7 +66,7 @@ class GaussNewton(optx.AbstractLeastSquaresSolver):
     metric: AbstractMetric
     search: AbstractSearch
     factorisation: AbstractFactorisation | None
-    memory: float | None = eqx.field(static=True)
+    memory: int | float | None = eqx.field(static=True)
     geodesic: bool = eqx.field(static=True)
     relative: float = eqx.field(static=True)
     rtol: float = eqx.field(static=True)
@@ -81,7 +81,7 @@ class GaussNewton(optx.AbstractLeastSquaresSolver):
         search: AbstractSearch | None = None,
         *,
         factorisation: AbstractFactorisation | None = None,
-        memory: float | None = None,
+        memory: int | float | None = None,
         geodesic: bool = False,
         relative: float = 0.1,
         rtol: float = 0.0,

@@ -37,7 +37,7 @@ def machine_memory() -> float:
     return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
 
 
-def costs(system: System, args: Any = None) -> dict[AbstractFactorisation, Cost]:
+def costs(system: System, args: Any = None) -> list[tuple[AbstractFactorisation, Cost]]:
     """The cost of one step by each route, without trials."""
     rows, params = system.rows(args), system.num_params
     size = max(leaf.dtype.itemsize for leaf in jax.tree.leaves(system.params))
@@ -51,11 +51,11 @@ def costs(system: System, args: Any = None) -> dict[AbstractFactorisation, Cost]
     krylov = Krylov()
     num = min(krylov.num, rows, params)
     products = Cost(2 * num * sweep, size * num * (2 * rows + 3 * params))
-    return {Dense(): dense, Dual(): dual, krylov: products}
+    return [(Dense(), dense), (Dual(), dual), (krylov, products)]
 
 
 def route(
-    system: System | None, euclidean: bool, args: Any, memory: float | None
+    system: System | None, euclidean: bool, args: Any, memory: int | float | None
 ) -> AbstractFactorisation:
     """The factorisation that a Gauss-Newton step takes if none is asked for.
 
@@ -71,17 +71,16 @@ def route(
     numbers = 0 if system is None else system.rows(args) * system.num_params
     if system is None or numbers <= min(SMALL, limit / 24):
         return Dense()
-    fits = {
-        which: cost
-        for which, cost in costs(system, args).items()
+    fits = [
+        (which, cost)
+        for which, cost in costs(system, args)
         if cost.bytes <= limit and (euclidean or not isinstance(which, Dual))
-    }
-    exact = {which: c for which, c in fits.items() if not isinstance(which, Krylov)}
-    chosen = exact or fits
+    ]
+    chosen = [pair for pair in fits if not isinstance(pair[0], Krylov)] or fits
     if not chosen:
         raise ValueError(
             f"A step of {system.rows(args)} rows and {system.num_params} parameters does "
             f"not fit into {limit:.1e} bytes by any route. Take fewer points, raise "
             "`memory`, or use `sobng.Krylov(num=...)` with few products."
         )
-    return min(chosen, key=lambda which: chosen[which].operations)
+    return min(chosen, key=lambda pair: pair[1].operations)[0]
