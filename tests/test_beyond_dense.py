@@ -153,11 +153,11 @@ def test_the_route_is_the_cheapest_that_fits_in_memory(getkey):
     square = sn.Box((0.0, 0.0), (1.0, 1.0))
     problem = sn.Problem(sn.Dirichlet(square.boundary, 1.0, exact=False, name="wall"))
     wide = sn.MLP(2, width=(3000, 3000), key=getkey())
-    many = {"wall": sn.Uniform(100)}
+    many = {"wall": sn.Uniform(300)}
     points = sn.discretise(problem, sampler=many, key=getkey())
     large = sn.System(problem, wide, points)
     taken = {type(which): cost.bytes for which, cost in costs(large)}
-    # By layers 100 rows of nine million parameters are six thousand numbers each.
+    # By layers, rows of nine million parameters are six thousand numbers each.
     assert taken[sn.Dual] < taken[sn.Krylov] and taken[sn.Dual] < taken[sn.Dense]
     which = lambda memory, euclidean=True: type(route(large, euclidean, None, memory))
     assert which(1e12) == which(taken[sn.Dual]) == sn.Dual
