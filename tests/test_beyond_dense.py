@@ -173,3 +173,46 @@ def test_small_systems_are_dense(getkey):
     assert isinstance(route(None, True, 1.0, None), sn.Dense)
     with pytest.raises(ValueError, match="positive number of bytes"):
         sn.GaussNewton(memory=0)
+
+
+@pytest.mark.filterwarnings("ignore:No condition covers")
+def test_points_are_drawn_anew_and_a_killed_run_draws_the_same(tmp_path):
+    interval = sn.Interval(0.0, 1.0)
+    fit = sn.Condition(lambda u, x, args: u(x) - x[0], interval.interior, name="fit")
+    field = sn.MLP(1, width=3, key=jr.key(0))
+
+    def run(max_steps, fresh=1, **keywords):
+        return sn.solve(
+            sn.Problem(fit),
+            field,
+            key=jr.key(1),
+            stages=(sn.AllParameters(fresh=fresh),),
+            collocation=sn.Uniform(4),
+            max_steps=max_steps,
+            **keywords,
+        )
+
+    whole = run(6)
+    checkpoint = sn.Checkpoint(tmp_path / "run", every=1)
+    run(3, checkpoint=checkpoint)
+    resumed = run(6, checkpoint=checkpoint)
+    assert all(
+        map(jnp.array_equal, *map(jax.tree.leaves, (whole.field, resumed.field)))
+    )
+    # Six parameters fit four points that stay, and nothing else.
+    stay = run(6, fresh=None)
+    error = lambda found: sn.relative_errors(found, lambda x: x[0], interval)[0]
+    assert error(whole) < 0.5 * error(stay)
+
+
+def test_points_that_are_never_drawn_are_refused():
+    with pytest.raises(ValueError, match="number of steps"):
+        sn.AllParameters(fresh=0)
+
+
+def test_hidden_layers_may_differ_in_width(getkey):
+    field = sn.MLP(2, width=(5, 3), key=getkey())
+    assert [w.shape for w in field.weights] == [(5, 2), (3, 5), (1, 3)]
+    for width in ((), (4, 0)):
+        with pytest.raises(ValueError, match="positive integer `width`"):
+            sn.MLP(2, width=width, key=getkey())
