@@ -76,6 +76,7 @@ from sobng.kernels import (
     SobolevKernel as SobolevKernel,
 )
 from sobng.linalg.dense import Dense as Dense
+from sobng.linalg.dual import Dual as Dual
 from sobng.linalg.factorisation import AbstractFactorisation as AbstractFactorisation
 from sobng.linalg.krylov import Krylov as Krylov
 from sobng.metrics.energy import EnergyMetric as EnergyMetric

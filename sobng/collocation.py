@@ -180,6 +180,14 @@ OTHER_RULE = 1.5
 leads from one to the other."""
 
 
+MOST = 2**14
+"""Interior points beyond which the number of parameters asks for no more: the system of a
+field with more is solved in the space of its rows."""
+
+GLANCE = 8
+"""Held-out points at most for each that is trained on, so that a look stays cheap."""
+
+
 class PointPlan(eqx.Module):
     """How the points of a run are made, and made finer when it over-fits."""
 
@@ -207,7 +215,8 @@ class PointPlan(eqx.Module):
                 f"dict of samplers. Got {given!r}."
             )
         floor = default_points(problem.dim)
-        self.num = given if isinstance(given, int) else max(floor, round(3 * params))
+        wanted = max(floor, min(MOST, round(3 * params)))
+        self.num = given if isinstance(given, int) else wanted
         if self.num < 1:
             raise ValueError(f"The number of points is at least 1. Got {self.num}.")
         self.problem = problem
@@ -225,9 +234,11 @@ class PointPlan(eqx.Module):
         leaves = [a for a in jax.tree.leaves(unknown) if eqx.is_inexact_array(a)]
         return jnp.result_type(*leaves) if leaves else jnp.result_type(float)
 
-    def training(self, level: int, grading: Grading | None = None) -> Collocation:
-        """The points that are trained on; each level doubles them, and where a grading
-        stretches they are dense."""
+    def training(
+        self, level: int, grading: Grading | None = None, *, draw: int = 0
+    ) -> Collocation:
+        """The points that are trained on; each level doubles them, each draw is new where
+        the sampler is random, and where a grading stretches they are dense."""
         if isinstance(self.given, Collocation):
             self.given.check(name for name in regions(self.problem))
             return self.given
@@ -238,9 +249,12 @@ class PointPlan(eqx.Module):
                 name: GradedRule(default_sampler(region, num), grading)
                 for name, region in regions(self.problem).items()
             }
-        return discretise(self.problem, num, sampler=sampler, key=self.key)
+        key = jax.random.fold_in(self.key, draw) if draw else self.key
+        return discretise(self.problem, num, sampler=sampler, key=key)
 
-    def held_out(self, grading: Grading | None = None) -> Collocation:
+    def held_out(
+        self, training: Collocation, grading: Grading | None = None
+    ) -> Collocation:
         """Random points that are never trained on; many more, and half of them dense at
         the walls, where the training's are graded.
 
@@ -255,7 +269,9 @@ class PointPlan(eqx.Module):
                 return Gauss(round(OTHER_RULE * self.num))
             if grading is not None:
                 return GradedSample(8 * num)
-            return Sobol(max(8, num // 4) if condition.region.is_boundary else num)
+            most = GLANCE * len(training.points[condition.name])
+            own = max(8, num // 4) if condition.region.is_boundary else num
+            return Sobol(min(own, most))
 
         samplers = {c.name: sampler(c) for c in self.problem.conditions}
         samplers |= {"": Sobol(num)} if isinstance(self.problem, Energy) else {}

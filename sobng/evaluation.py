@@ -10,6 +10,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float
 
+from sobng.calculus import jacobian
 from sobng.geometry.domain import AbstractDomain
 from sobng.typing import HostPoints, Point, PointFunction, Unknown
 
@@ -206,7 +207,7 @@ def _with_slopes(
     @jax.jit
     def run(points):
         def one(x):
-            return jnp.asarray(function(x)), jnp.asarray(jax.jacfwd(function)(x))
+            return jnp.asarray(function(x)), jnp.asarray(jacobian(function)(x))
 
         return jax.lax.map(one, points, batch_size=min(_BATCH, len(points)))
 

@@ -22,7 +22,14 @@ from sobng.results import RESULTS
 from sobng.resume import Done, Resumer, Saved
 from sobng.settings import Settings
 from sobng.solution import Solution
-from sobng.solvers.adaptor import adapt, bind, init_solver, loss_of, run_steps
+from sobng.solvers.adaptor import (
+    adapt,
+    bind,
+    init_solver,
+    loss_of,
+    on_other_points,
+    run_steps,
+)
 from sobng.stages.stage import AbstractStage, Context
 from sobng.system import System
 from sobng.tangent.watch import watched
@@ -83,7 +90,7 @@ class Loop:
         self.level = 0
         self.linear = _num_linear(unknown)
         self.training = points.training(0)
-        self.held_out = points.held_out()
+        self.held_out = points.held_out(self.training)
         self.grading = None
         self._follow()
         self.clock = Clock()
@@ -188,6 +195,9 @@ class Loop:
             )
         solver, steps = adapt(stage.solver(context))
         moves = stage.moves(context)
+        fresh = getattr(stage, "fresh", None)
+        if saved is not None and fresh and saved.step - saved.begun >= fresh:
+            self.training = self._drawn(saved.step - saved.step % fresh)
         system, watch = self._systems(moves)
         params, bound = system.params, bind(solver, system)
         state = init_solver(bound, system, params, self.args)
@@ -213,7 +223,8 @@ class Loop:
                 if not math.isfinite(loss):
                     self.result = RESULTS.nonfinite
                     break
-                if loss <= best_loss:
+                # Losses on other points are not compared.
+                if loss <= best_loss or fresh:
                     best, best_loss = params, loss
                 if bool(look.accepted) or not isinstance(self.problem, Energy):
                     marks.append((self.step, loss))
@@ -223,6 +234,11 @@ class Loop:
                     bound = bind(solver, system)
                     state = init_solver(bound, system, params, self.args)
                     best_loss, marks = math.inf, []
+                elif fresh and self.step % fresh == 0:
+                    self.training = self._drawn(self.step)
+                    system = system.with_points(self.training)
+                    bound = bind(solver, system)
+                    state = on_other_points(bound, system, params, state, self.args)
                 if self.resumer.due(self.step):
                     now = self._saved(number, begun, best_loss, marks)
                     arrays = (before, self.unknown, params, state, best)
@@ -242,7 +258,7 @@ class Loop:
 
     def _graded_points(self, grading):
         training = self.points.training(self.level, grading)
-        return training, self.points.held_out(grading)
+        return training, self.points.held_out(training, grading)
 
     def _follow(self, scored: PyTree = None) -> None:
         """Points that are dense where the field stretches its coordinates; the score of
@@ -263,6 +279,9 @@ class Loop:
         if level > self.level and self.points.refinable:
             self.level = level
             self.training = self.points.training(level, self.grading)
+
+    def _drawn(self, draw: int):
+        return self.points.training(self.level, self.grading, draw=draw)
 
     def _keep_better(self, number, before, system, watch, best) -> None:
         """Undoes a stage that made the held-out loss larger than the stage before it."""

@@ -9,9 +9,11 @@ import jax.flatten_util as jfu
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
+from sobng.calculus import matrices_of, outer_products, OuterProducts
 from sobng.collocation import Collocation
 from sobng.exact import satisfied
 from sobng.fields.partition import combine, partition
+from sobng.linalg.outer import row_gram, row_products
 from sobng.norms.modes import NormOnPoints
 from sobng.problem import Energy, Problem
 
@@ -20,6 +22,17 @@ CHUNK = 256
 """Points that are differentiated together. Per point the intermediate values of a
 derivative may outweigh its Jacobian row, so their number, not that of all points,
 bounds the memory of an assembly."""
+
+
+LARGE = 100_000
+"""Parameters of fields whose residual is taken a few points at a time, too."""
+
+LEAN = 64
+"""How many then."""
+
+
+FACTORS = 2**24
+"""Numbers in the outer products of the points that are differentiated together."""
 
 
 def chunked(function: Callable, chunk: int | None, *arrays: Array) -> PyTree:
@@ -167,7 +180,7 @@ class System(eqx.Module):
             def at(x):
                 return jnp.ravel(condition.residual(u, x, args))
 
-            values = jax.vmap(at)(points)
+            values = self._everywhere(at, points)
             scale = jnp.sqrt(condition.weight * weights)
             return jnp.ravel(self._measured(condition.name, values * scale[:, None]))
 
@@ -197,6 +210,75 @@ class System(eqx.Module):
             return self._measured(condition.name, blocks).reshape(-1, flat.size)
 
         return jnp.concatenate([rows(*part) for part in self._parts()])
+
+    def _everywhere(self, at: Callable, points: Array) -> Array:
+        """A function at all points. With a large field a derivative remembers one chunk."""
+        if self.num_params < LARGE:
+            return jax.vmap(at)(points)
+        return chunked(jax.checkpoint(at), LEAN, points)
+
+    def factors(self, params: PyTree, args: Any = None) -> tuple[OuterProducts, ...]:
+        """The rows of each condition as outer products, before a norm of its own."""
+
+        def row(condition):
+            def at(params, x, weight):
+                u = self.unknown(params)
+                scale = jnp.sqrt(condition.weight * weight)
+                return scale * jnp.ravel(condition.residual(u, x, args))
+
+            return at
+
+        parts = [(row(c), points, weights) for c, points, weights in self._parts()]
+        # The same leaves for all, so that rows of two conditions can be multiplied.
+        matrices = frozenset.intersection(
+            *(
+                matrices_of(lambda p, at=at, x=x, w=w: at(p, x[0], w[0]), params)
+                for at, x, w in parts
+            )
+        )
+
+        def factors(at, points, weights):
+            one = lambda x, w: outer_products(lambda p: at(p, x, w), params, matrices)
+            shapes = jax.eval_shape(one, points[0], weights[0])
+            size = sum(leaf.size for leaf in jax.tree.leaves(shapes))
+            found = chunked(one, max(1, FACTORS // size), points, weights)
+            return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), found)
+
+        return tuple(factors(*part) for part in parts)
+
+    def gram(self, params: PyTree, args: Any = None) -> Float[Array, "rows rows"]:
+        """$J J^T$ without $J$, from outer products."""
+        factors = self.factors(params, args)
+
+        def block(i, j):
+            if i == j:
+                return row_gram(factors[i])
+            if i > j:
+                return row_products(factors[j], factors[i]).T
+            return row_products(factors[i], factors[j])
+
+        every = range(len(factors))
+        # Twice the norms of their own: of the rows, and of the columns.
+        one_sided = [
+            self._measured_rows(jnp.concatenate([block(i, j) for i in every]), args)
+            for j in every
+        ]
+        return self._measured_rows(jnp.concatenate(one_sided, axis=1).T, args)
+
+    def _measured_rows(self, rows: Float[Array, "rows any"], args: Any) -> Array:
+        """Stacked rows that were taken without the norms of the conditions, in these."""
+        if not self.norms:
+            return rows
+        found, start = [], 0
+        for size, (condition, points, _) in zip(
+            self.block_sizes(args), self._parts(), strict=True
+        ):
+            block = rows[start : start + size].reshape(
+                points.shape[0], -1, rows.shape[1]
+            )
+            found.append(self._measured(condition.name, block).reshape(size, -1))
+            start += size
+        return jnp.concatenate(found)
 
     def energy_of(self, u: PyTree, args: Any = None) -> Float[Array, ""]:
         """The integral of an `Energy`'s density (normalised if it says so)."""

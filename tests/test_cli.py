@@ -52,7 +52,7 @@ def case(*, height=1.0, accuracy=1e-2, width=8):
 KEYS = [
     *("name", "seed", "rel_l2", "rel_h1", "loss", "steps", "seconds"),
     *("compile_seconds", "result", "error_estimate", "params", "rows"),
-    *("device", "dtype"),
+    *("device", "dtype", "peak_memory_bytes"),
 ]
 
 # What is wrong, the arguments, and a word that the one sentence must contain. `{}` is a

@@ -127,7 +127,10 @@ def test_krylov_steps_are_the_dense_ones_once_the_space_is_full(damping, metric,
     form = QuadraticForm(lambda: factor, lambda v: factor.T @ (factor @ v))
     form = None if metric is None else form
     linear = LinearMap(
-        lambda: jacobian, lambda v: jacobian @ v, lambda w: jacobian.T @ w
+        lambda: jacobian,
+        lambda v: jacobian @ v,
+        lambda w: jacobian.T @ w,
+        lambda: jacobian @ jacobian.T,
     )
     steps = [
         f.least_squares(linear, residual, form, 1e-9).step(damping)

@@ -197,7 +197,8 @@ def test_new_points_remake_the_norm_and_compile_nothing():
 
 def test_points_are_held_out_by_another_rule_for_a_norm():
     system = make_system(sn.SobolevNorm(-1))
-    held = PointPlan(system.problem, 40, 1.0, jr.key(0)).held_out()
+    plan = PointPlan(system.problem, 40, 1.0, jr.key(0))
+    held = plan.held_out(plan.training(0))
     points, weights = rule(INTERVAL, 60)
     assert jnp.array_equal(held.points["inside"], points)
     assert jnp.array_equal(held.weights["inside"], weights)

@@ -13,6 +13,11 @@ from sobng.calculus._operators import (
     normal_derivative as normal_derivative,
     partial as partial,
 )
+from sobng.calculus._outer import (
+    matrices_of as matrices_of,
+    outer_products as outer_products,
+    OuterProducts as OuterProducts,
+)
 from sobng.calculus._second import (
     biharmonic as biharmonic,
     hessian as hessian,

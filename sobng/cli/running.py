@@ -1,6 +1,7 @@
 """Solving cases: alone, or beside the rivals."""
 
 import dataclasses
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,12 @@ from sobng.records import TextProgress
 from sobng.solution import Solution
 from sobng.solve import solve
 from sobng.stages.strategy import strategy
+
+
+try:
+    import resource
+except ImportError:  # no such thing on Windows
+    resource = None
 
 
 RIVAL_RATE = 1e-3
@@ -57,10 +64,19 @@ class Run:
             "rows": stats.get("rows"),
             "device": stats.get("device"),
             "dtype": stats.get("dtype"),
+            "peak_memory_bytes": peak_memory(),
         }
         for label, (value, error) in self.quantities.items():
             record |= {label: value, f"{label}_error": error}
         return {key: number(value) for key, value in record.items()}
+
+
+def peak_memory() -> int | None:
+    """The most bytes of host memory that this process has held; `None` if unknown."""
+    if resource is None:
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def run_case(

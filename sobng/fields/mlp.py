@@ -1,6 +1,6 @@
 """The multilayer perceptron."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -54,7 +54,7 @@ class MLP(AbstractField):
         dim: int,
         *,
         out: int | None = None,
-        width: int = 64,
+        width: int | Sequence[int] = 64,
         depth: int = 1,
         activation: Callable[[Array], Array] = jnp.tanh,
         key: Key,
@@ -66,8 +66,8 @@ class MLP(AbstractField):
 
         - `dim`: coordinates of a point, time included.
         - `out`: components of the value; `None` for a scalar.
-        - `width`: neurons of each hidden layer.
-        - `depth`: hidden layers.
+        - `width`: neurons of each hidden layer; or of every one, as a sequence.
+        - `depth`: hidden layers, where `width` is one number.
         - `activation`: acts on each neuron; a named function, as fields with different
           functions (also two equal lambdas) are compiled apart.
         - `key`: for the initial weights.
@@ -83,13 +83,17 @@ class MLP(AbstractField):
         **Raises:** `ValueError` if a size is not a positive integer, or the domain has
         another dimension.
         """
-        check_sizes("MLP", dim=dim, width=width, depth=depth)
+        check_sizes("MLP", dim=dim, depth=depth)
+        widths = [width] * depth if isinstance(width, int) else list(width)
+        for one in widths or [0]:
+            check_sizes("MLP", width=one)
         check_out("MLP", out)
         dtype = jnp.result_type(float) if dtype is None else dtype
-        keys = jr.split(key, depth + 1)
-        layers = [centred_layer(keys[0], dim, width, bandwidth, dtype)]
-        layers += [glorot_layer(k, width, width, dtype) for k in keys[1:-1]]
-        layers.append(readout_layer(keys[-1], width, out, dtype))
+        keys = jr.split(key, len(widths) + 1)
+        layers = [centred_layer(keys[0], dim, widths[0], bandwidth, dtype)]
+        for k, fan_in, fan_out in zip(keys[1:-1], widths, widths[1:], strict=False):
+            layers.append(glorot_layer(k, fan_in, fan_out, dtype))
+        layers.append(readout_layer(keys[-1], widths[-1], out, dtype))
         self.weights, self.biases = zip(*layers, strict=True)
         self.cell = cell_of(domain, "MLP", dim, dtype)
         self.dim = dim

@@ -15,6 +15,8 @@ class LinearMap(eqx.Module):
     dense: Callable[[], Float[Array, "rows params"]]
     forward: Callable[[Float[Array, " params"]], Float[Array, " rows"]]
     transposed: Callable[[Float[Array, " rows"]], Float[Array, " params"]]
+    gram: Callable[[], Float[Array, "rows rows"]]
+    """$J J^T$, without `params` columns where the owner of the map knows how."""
 
 
 class QuadraticForm(eqx.Module):

@@ -1,5 +1,7 @@
 """Damped quadratic models, diagonalised once and then solved for any damping."""
 
+from collections.abc import Callable
+
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -11,6 +13,25 @@ from sobng.precision import matmul
 Damping = float | Float[Array, ""]
 
 
+class RowBasis(eqx.Module):
+    """The right singular vectors $V = J^T U c^{-1/2}$, by products with $J$ alone."""
+
+    frame: Float[Array, "rows rank"]
+    """$U$: the left ones."""
+    inverse: Float[Array, " rank"]
+    """The inverse singular values, zero where only rounding is left."""
+    forward: Callable[[Float[Array, " params"]], Float[Array, " rows"]]
+    transposed: Callable[[Float[Array, " rows"]], Float[Array, " params"]]
+
+    def combined(self, coefficients: Float[Array, " rank"]) -> Float[Array, " params"]:
+        """$V c$."""
+        return self.transposed(matmul(self.frame, self.inverse * coefficients))
+
+    def components(self, vector: Float[Array, " params"]) -> Float[Array, " rank"]:
+        """$V^T v$."""
+        return self.inverse * matmul(self.frame.T, self.forward(vector))
+
+
 class Spectrum(eqx.Module):
     r"""The model $g\cdot d + \tfrac12 d^T B d$, with damping measured in a metric $M$.
 
@@ -19,7 +40,7 @@ class Spectrum(eqx.Module):
     $d(\mu) = -V\,(c + \mu)^{-1} V^T g$ costs one product for each damping $\mu$.
     """
 
-    basis: Float[Array, "params rank"]
+    basis: Float[Array, "params rank"] | RowBasis
     curvature: Float[Array, " rank"]
     slope: Float[Array, " rank"]
     gradient: Float[Array, " params"]
@@ -28,7 +49,7 @@ class Spectrum(eqx.Module):
 
     def step(self, damping: Damping) -> Float[Array, " params"]:
         """The minimiser of the damped model."""
-        step = -matmul(self.basis, self.slope / (self.curvature + damping))
+        step = -self._combined(self.slope / (self.curvature + damping))
         if self.remainder is None:
             return step
         return step - self.remainder / damping
@@ -61,8 +82,16 @@ class Spectrum(eqx.Module):
         self, gradient: Float[Array, " params"], damping: Damping
     ) -> Float[Array, " params"]:
         """The step for another gradient with the same curvature."""
-        slope = matmul(self.basis.T, gradient)
-        return -matmul(self.basis, slope / (self.curvature + damping))
+        if isinstance(self.basis, RowBasis):
+            slope = self.basis.components(gradient)
+        else:
+            slope = matmul(self.basis.T, gradient)
+        return -self._combined(slope / (self.curvature + damping))
+
+    def _combined(self, coefficients):
+        if isinstance(self.basis, RowBasis):
+            return self.basis.combined(coefficients)
+        return matmul(self.basis, coefficients)
 
 
 TAME = 1e-4

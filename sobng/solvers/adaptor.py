@@ -78,6 +78,19 @@ def init_solver(solver: Any, system: System, params: PyTree, args: Any) -> PyTre
     return solver.init(fn, params, args, {}, f_struct, aux_struct, frozenset())
 
 
+def on_other_points(
+    solver: Any, system: System, params: PyTree, state: PyTree, args: Any
+) -> PyTree:
+    """The state of a solver that goes on with a system on other points: what a search has
+    learnt stays, and so does the state of a solver that remembers no residual."""
+    if not isinstance(solver, optx.AbstractLeastSquaresSolver | NaturalGradient):
+        return state
+    new = init_solver(solver, system, params, args)
+    if not isinstance(solver, GaussNewton | NaturalGradient):
+        return new
+    return eqx.tree_at(lambda s: s.search_state, new, state.search_state)
+
+
 @eqx.filter_jit
 def run_steps(
     solver: Any, system: System, params: PyTree, state: PyTree, args: Any, num: int

@@ -9,15 +9,16 @@ import jax.numpy as jnp
 import optimistix as optx
 from jaxtyping import Array, Bool, Float, Int, PyTree, Scalar
 
-from sobng.linalg.dense import Dense
 from sobng.linalg.factorisation import AbstractFactorisation, LinearMap
 from sobng.metrics.euclidean import EuclideanMetric
 from sobng.metrics.gram import AbstractGram
 from sobng.metrics.metric import AbstractMetric
+from sobng.precision import matmul
 from sobng.search.radius import RadiusSearch
 from sobng.search.search import AbstractSearch, Trial
 from sobng.solvers.binding import bound, gram_of
 from sobng.solvers.info import StepInfo
+from sobng.solvers.route import route
 from sobng.system import System
 
 
@@ -41,7 +42,8 @@ class GaussNewton(optx.AbstractLeastSquaresSolver):
 
     where $F^T F$ is the metric in which the damping is measured. Undamped, the motion of
     the residual is the projection of $-r$ onto the range of $J$: the natural gradient
-    in the metric that the PDE induces. With `rows < params` the dual form is used.
+    in the metric that the PDE induces. With `rows < params` the dual form is used; for large
+    fields without a Jacobian.
 
     Bind it to a [`sobng.System`][] with `solver.on(system)`: the Jacobian then comes row
     by row and the metric from the system's points. Unbound, it takes any residual
@@ -63,7 +65,8 @@ class GaussNewton(optx.AbstractLeastSquaresSolver):
 
     metric: AbstractMetric
     search: AbstractSearch
-    factorisation: AbstractFactorisation
+    factorisation: AbstractFactorisation | None
+    memory: int | float | None = eqx.field(static=True)
     geodesic: bool = eqx.field(static=True)
     relative: float = eqx.field(static=True)
     rtol: float = eqx.field(static=True)
@@ -78,6 +81,7 @@ class GaussNewton(optx.AbstractLeastSquaresSolver):
         search: AbstractSearch | None = None,
         *,
         factorisation: AbstractFactorisation | None = None,
+        memory: int | float | None = None,
         geodesic: bool = False,
         relative: float = 0.1,
         rtol: float = 0.0,
@@ -88,7 +92,10 @@ class GaussNewton(optx.AbstractLeastSquaresSolver):
 
         - `metric`: measures the damping; Euclidean by default.
         - `search`: chooses the damping; [`sobng.RadiusSearch`][] by default.
-        - `factorisation`: how a step is solved for; [`sobng.Dense`][] by default.
+        - `factorisation`: how a step is solved for. By default the cheapest of
+            [`sobng.Dense`][], [`sobng.Dual`][] and [`sobng.Krylov`][] that fits in
+            memory, by a count of operations and bytes.
+        - `memory`: the bytes that a step may take; half of the machine's by default.
         - `geodesic`: correct each step for the second derivative of the residual along
             it, when that lowers the loss (geodesic acceleration).
         - `relative`: $\epsilon$ as a part of the mean eigenvalue of $F^T F$.
@@ -98,7 +105,10 @@ class GaussNewton(optx.AbstractLeastSquaresSolver):
         """
         self.metric = EuclideanMetric() if metric is None else metric
         self.search = RadiusSearch() if search is None else search
-        self.factorisation = Dense() if factorisation is None else factorisation
+        if memory is not None and not memory > 0:
+            raise ValueError(f"`memory` is a positive number of bytes. Got {memory!r}.")
+        self.factorisation = factorisation
+        self.memory = memory
         self.geodesic = geodesic
         self.relative = relative
         self.rtol = rtol
@@ -124,10 +134,17 @@ class GaussNewton(optx.AbstractLeastSquaresSolver):
             mode = jax.jacfwd if rows >= flat.size else jax.jacrev
             return mode(flat_fn)(flat)
 
+        def gram():
+            if self.system is not None:
+                return self.system.gram(y, args)
+            rows = dense()
+            return matmul(rows, rows.T)
+
         return LinearMap(
             dense,
             lambda vector: jax.jvp(flat_fn, (flat,), (vector,))[1],
             lambda vector: jax.vjp(flat_fn, flat)[1](vector)[0],
+            gram,
         )
 
     def init(self, fn, y, args, options, f_struct, aux_struct, tags):
@@ -164,7 +181,10 @@ class GaussNewton(optx.AbstractLeastSquaresSolver):
         residual = state.residual
         jacobian = self._jacobian(fn, y, args)
         gram = gram_of(self)
-        model = self.factorisation.least_squares(
+        factorisation = self.factorisation
+        if factorisation is None:
+            factorisation = route(self.system, gram is None, args, self.memory)
+        model = factorisation.least_squares(
             jacobian,
             residual,
             None if gram is None else gram.form(y, args),

@@ -46,14 +46,31 @@ class AllParameters(AbstractStage):
     name: str = eqx.field(static=True)
     max_steps: int | None = eqx.field(static=True)
     patience: int = eqx.field(static=True)
+    fresh: int | None = eqx.field(static=True)
 
-    def __init__(self, solver: Any = None, *, max_steps: int | None = None):
+    def __init__(
+        self,
+        solver: Any = None,
+        *,
+        max_steps: int | None = None,
+        fresh: int | None = None,
+    ):
         """**Arguments:**
 
         - `solver`: any solver that `solve` accepts; by default
             [`sobng.GaussNewton`][], or [`sobng.NaturalGradient`][] for an energy.
         - `max_steps`: the most steps of this stage; no limit of its own by default.
+        - `fresh`: steps after which points are drawn anew, where the sampler is random.
+            For fields with far more parameters than there is memory for points, which
+            would fit any that stay.
+
+        **Raises:** `ValueError` if `fresh` is below one.
         """
+        if fresh is not None and not (isinstance(fresh, int) and fresh >= 1):
+            raise ValueError(
+                f"`fresh` is a number of steps, at least 1. Got {fresh!r}."
+            )
+        self.fresh = fresh
         self.chosen = solver
         self.name = "all-parameters"
         self.max_steps = max_steps

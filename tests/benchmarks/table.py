@@ -77,11 +77,13 @@ IN_TIME = [
     ("`burgers_2d`", "burgers_2d", [], 600),
     ("`fokker_planck_9d`", "fokker_planck_9d", [], 600),
 ]
+LARGE = [("`poisson_100d`", "poisson_100d", [], 3600)]
 TABLES = {
     "default": DEFAULT,
     "alone": [(a, b, [*c, "stages=all-parameters"], d) for a, b, c, d in ALONE],
     "energies": ENERGIES,
     "time": IN_TIME,
+    "large": LARGE,
     "gpu": DEFAULT,
 }
 

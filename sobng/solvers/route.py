@@ -1,0 +1,86 @@
+"""Which factorisation a step takes: the cheapest that fits in memory."""
+
+import os
+from typing import Any, NamedTuple
+
+import jax
+
+from sobng.linalg.dense import Dense
+from sobng.linalg.dual import Dual
+from sobng.linalg.factorisation import AbstractFactorisation
+from sobng.linalg.krylov import Krylov
+from sobng.linalg.outer import gram_cost
+from sobng.system import System
+
+
+SMALL = 2**26
+"""Numbers in a Jacobian up to which orthogonal factorisations are taken in any case: they
+keep all digits."""
+
+SHARE = 0.5
+"""Of the memory of the machine."""
+
+
+class Cost(NamedTuple):
+    """What a step takes, roughly: operations, and bytes at its largest moment."""
+
+    operations: float
+    bytes: float
+
+
+def machine_memory() -> float:
+    """The bytes of this machine, or of the device that JAX computes on."""
+    device = next(iter(jax.devices()))
+    stats = device.memory_stats() if device.platform != "cpu" else None
+    if stats and "bytes_limit" in stats:
+        return float(stats["bytes_limit"])
+    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+
+
+def costs(system: System, args: Any = None) -> list[tuple[AbstractFactorisation, Cost]]:
+    """The cost of one step by each route, without trials."""
+    rows, params = system.rows(args), system.num_params
+    size = max(leaf.dtype.itemsize for leaf in jax.tree.leaves(system.params))
+    low, high = min(rows, params), max(rows, params)
+    factors = jax.eval_shape(lambda p: system.factors(p, args), system.params)
+    held = sum(leaf.size for leaf in jax.tree.leaves(factors))
+    sweep = 6.0 * rows * params
+    dense = Cost(sweep + 4 * high * low**2 + 20 * low**3, size * 3 * rows * params)
+    # The matrix, its eigenvectors and LAPACK's work space.
+    dual = Cost(gram_cost(factors) + 9 * rows**3, size * (2 * held + 6 * rows**2))
+    krylov = Krylov()
+    num = min(krylov.num, rows, params)
+    products = Cost(2 * num * sweep, size * num * (2 * rows + 3 * params))
+    return [(Dense(), dense), (Dual(), dual), (krylov, products)]
+
+
+def route(
+    system: System | None, euclidean: bool, args: Any, memory: int | float | None
+) -> AbstractFactorisation:
+    """The factorisation that a Gauss-Newton step takes if none is asked for.
+
+    Dense where the Jacobian is small. Else the cheaper of the dense and the dual, or,
+    where neither fits in memory, a Krylov space, which leaves out directions.
+
+    **Arguments:**
+
+    - `euclidean`: whether the damping is measured in the Euclidean metric.
+    - `memory`: bytes; half of the machine's if `None`.
+    """
+    limit = SHARE * machine_memory() if memory is None else memory
+    numbers = 0 if system is None else system.rows(args) * system.num_params
+    if system is None or numbers <= min(SMALL, limit / 24):
+        return Dense()
+    fits = [
+        (which, cost)
+        for which, cost in costs(system, args)
+        if cost.bytes <= limit and (euclidean or not isinstance(which, Dual))
+    ]
+    chosen = [pair for pair in fits if not isinstance(pair[0], Krylov)] or fits
+    if not chosen:
+        raise ValueError(
+            f"A step of {system.rows(args)} rows and {system.num_params} parameters does "
+            f"not fit into {limit:.1e} bytes by any route. Take fewer points, raise "
+            "`memory`, or use `sobng.Krylov(num=...)` with few products."
+        )
+    return min(chosen, key=lambda pair: pair[1].operations)[0]
