@@ -21,6 +21,8 @@ from sobng.resume import Done, Resumer, Saved
 from sobng.settings import Settings
 from sobng.solution import Solution
 from sobng.solvers.adaptor import adapt, bind, init_solver, loss_of, run_steps
+from sobng.stages.bandwidth import blanked
+from sobng.stages.features import LOW
 from sobng.stages.stage import AbstractStage, Context
 from sobng.system import System
 from sobng.tangent.watch import watched
@@ -31,6 +33,9 @@ MAX_LEVEL = 2
 
 FIRST_ESTIMATE = 25
 """Steps before the error is first estimated; then after as many again, and so on."""
+
+ENOUGH = 3.0
+"""Rows for each number that moves in a stage that adds some."""
 
 OVERFIT = 30.0
 """Held-out over training loss (both integrals) above which points are added."""
@@ -56,6 +61,7 @@ class Loop:
         owned: bool,
     ):
         self.problem = problem
+        self.given = unknown
         self.unknown = unknown
         self.args = args
         self.points = points
@@ -81,6 +87,7 @@ class Loop:
         self.estimated = 0
         self.done: dict[int, Done] = {}
         self.score: float | None = None
+        self.scale: float | None = None
         self.estimate = Estimate(None, "No estimate was made yet.")
         # Ours, but the members that it inherits are optimistix' to a type checker.
         self.result: Any = RESULTS.successful
@@ -145,6 +152,7 @@ class Loop:
             tolerance=self.tolerance,
             asked=self.settings.tolerance is not None,
             error=entered.error if entered else self.estimate.error,
+            residual=self._residual(),
             owned=self.owned,
             done=tuple(d.name for d in self.done.values() if d.number < number),
             out_of_time=self._out_of_time,
@@ -169,6 +177,8 @@ class Loop:
             context = dataclasses.replace(context, unknown=self.unknown)
         solver, steps = adapt(stage.solver(context))
         moves = stage.moves(context)
+        if saved is None and stage.name == "correction":
+            self._resolve(moves)
         system, watch = self._systems(moves)
         params, bound = system.params, bind(solver, system)
         state = init_solver(bound, system, params, self.args)
@@ -259,6 +269,26 @@ class Loop:
         system = make(self.training)
         self.sizes = (system.num_params, system.rows(self.args))
         return system, make(self.held_out)
+
+    def _resolve(self, moves) -> None:
+        """Doubles the points until a stage that enlarged the unknown has enough rows."""
+        system, _ = self._systems(moves)
+        least = ENOUGH * system.num_params
+        while self.points.refinable and self.sizes[1] < least:
+            self.level += 1
+            self.training = self.points.training(self.level)
+            self._systems(moves)
+
+    def _residual(self) -> float | None:
+        """The held-out residual over that of a field which is zero, where no error is
+        estimated."""
+        problem = self.problem
+        if self.score is None or problem.dim <= LOW or isinstance(problem, Energy):
+            return None
+        if self.scale is None:
+            watch = System(problem, blanked(self.given), self.held_out)
+            self.scale = float(loss_of(watch, watch.params, self.args))
+        return math.sqrt(self.score / self.scale) if self.scale > 0 else None
 
     def _refine(self, moves, params):
         self.level += 1

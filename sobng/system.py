@@ -12,7 +12,9 @@ from jaxtyping import Array, Float, PyTree
 from sobng.collocation import Collocation
 from sobng.exact import satisfied
 from sobng.fields.partition import combine, partition
+from sobng.linalg.blocked import gram
 from sobng.norms.modes import NormOnPoints
+from sobng.precision import matmul
 from sobng.problem import Energy, Problem
 
 
@@ -35,6 +37,21 @@ def chunked(function: Callable, chunk: int | None, *arrays: Array) -> PyTree:
     index = jnp.minimum(jnp.arange(num * chunk), size - 1).reshape(num, chunk)
     blocks = jax.lax.map(lambda i: mapped(*(a[i] for a in arrays)), index)
     return jax.tree.map(lambda b: b.reshape(-1, *b.shape[2:])[:size], blocks)
+
+
+BLOCK = 2048
+"""Points whose rows are in memory together where normal equations are summed up."""
+
+
+def _blocks(points: Array, weights: Array) -> tuple[Array, Array]:
+    """Points and weights in blocks of equal size; the last is filled up by points of
+    weight zero."""
+    num = -(-len(points) // BLOCK)
+    size = -(-len(points) // num)
+    index = jnp.arange(num * size)
+    inside = jnp.minimum(index, len(points) - 1)
+    filled = jnp.where(index < len(points), weights[inside], 0)
+    return points[inside].reshape(num, size, -1), filled.reshape(num, size)
 
 
 class System(eqx.Module):
@@ -173,21 +190,28 @@ class System(eqx.Module):
 
         return jnp.concatenate([rows(*part) for part in self._parts()])
 
+    def _derivative(self, condition, params: PyTree, args: Any):
+        """The derivative of a condition's rows at one point, as a function of the
+        flattened parameters, the point and its weight."""
+        _, unravel = jfu.ravel_pytree(params)
+
+        def at(flat, x, weight):
+            u = self.unknown(unravel(flat))
+            scale = jnp.sqrt(condition.weight * weight)
+            return scale * jnp.ravel(condition.residual(u, x, args))
+
+        return jax.jacrev(at)
+
     def jacobian(self, params: PyTree, args: Any = None) -> Float[Array, "rows params"]:
         """The derivative of the residual, point by point, never the stacked vector's.
 
         Reverse mode through one point costs a few times its residual, whatever the
         number of parameters.
         """
-        flat, unravel = jfu.ravel_pytree(params)
+        flat, _ = jfu.ravel_pytree(params)
 
         def rows(condition, points, weights):
-            def at(flat, x, weight):
-                u = self.unknown(unravel(flat))
-                scale = jnp.sqrt(condition.weight * weight)
-                return scale * jnp.ravel(condition.residual(u, x, args))
-
-            derivative = jax.jacrev(at)
+            derivative = self._derivative(condition, params, args)
             blocks = chunked(
                 lambda x, weight: derivative(flat, x, weight),
                 self.chunk,
@@ -197,6 +221,35 @@ class System(eqx.Module):
             return self._measured(condition.name, blocks).reshape(-1, flat.size)
 
         return jnp.concatenate([rows(*part) for part in self._parts()])
+
+    def normal(
+        self, params: PyTree, args: Any = None
+    ) -> tuple[Float[Array, "params params"], Float[Array, " params"]]:
+        """`J.T @ J` and `J.T @ r`, summed up over chunks of points: `J` is never in
+        memory as a whole."""
+        if self.norms:
+            matrix, residual = self.jacobian(params, args), self.residual(params, args)
+            return gram(matrix), matmul(matrix.T, residual)
+        flat, _ = jfu.ravel_pytree(params)
+        u = self.unknown(params)
+        square = jnp.zeros((flat.size, flat.size), flat.dtype)
+        total = square, jnp.zeros_like(flat)
+        for condition, points, weights in self._parts():
+            derivative = self._derivative(condition, params, args)
+
+            def values(x, weight, condition=condition):
+                scale = jnp.sqrt(condition.weight * weight)
+                return scale * jnp.ravel(condition.residual(u, x, args))
+
+            def add(total, some, derivative=derivative, values=values):
+                block = chunked(lambda *p: derivative(flat, *p), self.chunk, *some)
+                block = block.reshape(-1, flat.size)
+                rest = jnp.ravel(jax.vmap(values)(*some))
+                square, gradient = total
+                return (square + gram(block), gradient + matmul(block.T, rest)), None
+
+            total, _ = jax.lax.scan(add, total, _blocks(points, weights))
+        return total
 
     def energy_of(self, u: PyTree, args: Any = None) -> Float[Array, ""]:
         """The integral of an `Energy`'s density (normalised if it says so)."""

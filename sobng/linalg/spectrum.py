@@ -1,7 +1,10 @@
 """Damped quadratic models, diagonalised once and then solved for any damping."""
 
+import abc
+
 import equinox as eqx
 import jax.numpy as jnp
+from equinox import AbstractVar
 from jaxtyping import Array, Float
 
 from sobng.linalg.blocked import gram, solve_triangular
@@ -11,7 +14,38 @@ from sobng.precision import matmul
 Damping = float | Float[Array, ""]
 
 
-class Spectrum(eqx.Module):
+class AbstractModel(eqx.Module):
+    """A quadratic model of one step that can be minimised for any damping."""
+
+    curvature: AbstractVar[Float[Array, " rank"]]
+    slope: AbstractVar[Float[Array, " rank"]]
+    gradient: AbstractVar[Float[Array, " params"]]
+
+    @abc.abstractmethod
+    def step(self, damping: Damping) -> Float[Array, " params"]:
+        """The minimiser of the damped model."""
+
+    @abc.abstractmethod
+    def length(self, damping: Damping) -> Float[Array, ""]:
+        """The length of `step(damping)` in the metric."""
+
+    @abc.abstractmethod
+    def decrease(self, damping: Damping) -> Float[Array, ""]:
+        """By how much `step(damping)` lowers the undamped model."""
+
+    @abc.abstractmethod
+    def explained(self) -> Float[Array, ""]:
+        """The squared norm of the projection of the residual onto the range of its
+        Jacobian: twice what the undamped model would take off the loss."""
+
+    @abc.abstractmethod
+    def correction(
+        self, gradient: Float[Array, " params"], damping: Damping
+    ) -> Float[Array, " params"]:
+        """The step for another gradient with the same curvature."""
+
+
+class Spectrum(AbstractModel):
     r"""The model $g\cdot d + \tfrac12 d^T B d$, with damping measured in a metric $M$.
 
     The columns of `basis` diagonalise both forms, $V^T B V = \mathrm{diag}(c)$ and
@@ -27,21 +61,18 @@ class Spectrum(eqx.Module):
     """The part of the gradient outside the basis, where the model has no curvature."""
 
     def step(self, damping: Damping) -> Float[Array, " params"]:
-        """The minimiser of the damped model."""
         step = -matmul(self.basis, self.slope / (self.curvature + damping))
         if self.remainder is None:
             return step
         return step - self.remainder / damping
 
     def length(self, damping: Damping) -> Float[Array, ""]:
-        """The length of `step(damping)` in the metric."""
         squares = jnp.sum((self.slope / (self.curvature + damping)) ** 2)
         if self.remainder is not None:
             squares = squares + jnp.sum(self.remainder**2) / damping**2
         return jnp.sqrt(squares)
 
     def decrease(self, damping: Damping) -> Float[Array, ""]:
-        """By how much `step(damping)` lowers the undamped model."""
         # s^2/(c + mu) - c s^2/(2 (c + mu)^2): both terms positive, no cancellation.
         damped = self.curvature + damping
         share = (self.curvature + 2 * damping) / (2 * damped)
@@ -51,8 +82,6 @@ class Spectrum(eqx.Module):
         return decrease
 
     def explained(self) -> Float[Array, ""]:
-        """The squared norm of the projection of the residual onto the range of its
-        Jacobian: twice what the undamped model would take off the loss."""
         tiny = self.gradient.size * jnp.finfo(self.slope.dtype).eps
         seen = self.curvature > tiny**2 * jnp.max(self.curvature)
         return jnp.sum(jnp.where(seen, self.slope**2 / self.curvature, 0))
@@ -60,7 +89,6 @@ class Spectrum(eqx.Module):
     def correction(
         self, gradient: Float[Array, " params"], damping: Damping
     ) -> Float[Array, " params"]:
-        """The step for another gradient with the same curvature."""
         slope = matmul(self.basis.T, gradient)
         return -matmul(self.basis, slope / (self.curvature + damping))
 

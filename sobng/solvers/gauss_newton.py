@@ -9,11 +9,13 @@ import jax.numpy as jnp
 import optimistix as optx
 from jaxtyping import Array, Bool, Float, Int, PyTree, Scalar
 
+from sobng.linalg.blocked import gram
 from sobng.linalg.dense import Dense
 from sobng.linalg.factorisation import AbstractFactorisation, LinearMap
 from sobng.metrics.euclidean import EuclideanMetric
 from sobng.metrics.gram import AbstractGram
 from sobng.metrics.metric import AbstractMetric
+from sobng.precision import matmul
 from sobng.search.radius import RadiusSearch
 from sobng.search.search import AbstractSearch, Trial
 from sobng.solvers.binding import bound, gram_of
@@ -124,8 +126,16 @@ class GaussNewton(optx.AbstractLeastSquaresSolver):
             mode = jax.jacfwd if rows >= flat.size else jax.jacrev
             return mode(flat_fn)(flat)
 
+        def normal(residual):
+            if self.system is not None:
+                return self.system.normal(y, args)
+            matrix = dense()
+            return gram(matrix), matmul(matrix.T, residual)
+
         return LinearMap(
+            flat.size,
             dense,
+            normal,
             lambda vector: jax.jvp(flat_fn, (flat,), (vector,))[1],
             lambda vector: jax.vjp(flat_fn, flat)[1](vector)[0],
         )

@@ -3,28 +3,17 @@
 from typing import Any
 
 import equinox as eqx
-import jax
-import jax.numpy as jnp
 
-from sobng.exact import impose
-from sobng.fields.algebra import entries, rebuild
-from sobng.fields.field import sizes_of
-from sobng.fields.mlp import MLP
 from sobng.problem import Energy
 from sobng.solvers.gauss_newton import GaussNewton
 from sobng.solvers.natural_gradient import NaturalGradient
-from sobng.stages.stage import AbstractStage, Context
+from sobng.stages.features import LOW
+from sobng.stages.network import fresh_network, GOOD
+from sobng.stages.stage import AbstractStage, settled
 
-
-GOOD = 1e-6
-"""The error of a linear stage that is not trained further."""
 
 POOR = 1e-2
 """The error of a linear stage whose features are given up for a network."""
-
-WIDTH = {1: 15, 2: 30, 3: 30}
-"""Of that network's two hidden layers: a third of the rows that features needed."""
-
 
 class AllParameters(AbstractStage):
     """All parameters move, with Gauss-Newton or, for an energy, natural gradients.
@@ -60,9 +49,12 @@ class AllParameters(AbstractStage):
         self.patience = 200
 
     def wanted(self, context):
+        # Features beyond three dimensions are too many to move: `Network` has its turn.
+        many = context.problem.dim > LOW and context.owned
+        if many and "last-layer" in context.done:
+            return isinstance(context.problem, Energy)
         # After a good linear stage the ill-conditioned features do not move on.
-        goal = context.tolerance if context.asked else max(context.tolerance, GOOD)
-        return context.error is None or context.error > goal
+        return not settled(context, GOOD)
 
     def prepare(self, context):
         poor = context.error is None or context.error > POOR
@@ -70,7 +62,7 @@ class AllParameters(AbstractStage):
         features = context.owned and "last-layer" in context.done
         if not (poor and features) or isinstance(context.problem, Energy):
             return context.unknown
-        return _network(context)
+        return fresh_network(context)
 
     def begin(self, context):
         return context.unknown
@@ -83,17 +75,3 @@ class AllParameters(AbstractStage):
             return self.chosen
         energetic = isinstance(context.problem, Energy)
         return NaturalGradient() if energetic else GaussNewton()
-
-
-def _network(context: Context) -> Any:
-    """An unknown of the same kind whose fields are networks to be trained."""
-    dim = context.problem.dim
-    fields = dict(entries(context.unknown))
-    for i, (name, u) in enumerate(fields.items()):
-        if callable(u):
-            _, out = sizes_of("AllParameters", u, dim)
-            key = jax.random.fold_in(context.key, i)
-            fields[name] = MLP(
-                dim, out=out, width=WIDTH[dim], depth=2, activation=jnp.tanh, key=key
-            )
-    return impose(context.problem, rebuild(context.unknown, fields))

@@ -7,9 +7,11 @@ import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from sobng.fields.partition import combine, linear_leaves, with_bandwidth
+from sobng.linalg.triangle import Triangle
 from sobng.search.radius import RadiusSearch
 from sobng.solvers.adaptor import bind, init_solver, loss_of, run_steps
 from sobng.solvers.gauss_newton import GaussNewton
+from sobng.stages.features import LOW
 from sobng.stages.stage import Context
 from sobng.system import System
 
@@ -17,10 +19,17 @@ from sobng.system import System
 RATIO = 1.5
 """Between two bandwidths that are tried."""
 
+MANY = 2.0
+"""The same beyond three dimensions, where the best one may be far below the first: features
+of a small bandwidth span the polynomials, which the smoothest solutions need."""
 
-def undamped() -> GaussNewton:
+
+def undamped(dim: int) -> GaussNewton:
     """Starts with the full step, which solves a linear problem at once."""
-    return GaussNewton(search=RadiusSearch(initial=math.inf, patience=2))
+    search = RadiusSearch(initial=math.inf, patience=2)
+    # A spectrum of so many features is dear, and a linear problem does not need it.
+    triangle = Triangle() if dim > LOW else None
+    return GaussNewton(search=search, factorisation=triangle)
 
 
 def blanked(unknown: PyTree) -> PyTree:
@@ -34,7 +43,7 @@ def blanked(unknown: PyTree) -> PyTree:
 
 def _solved(context: Context, unknown: PyTree, steps: int) -> tuple[PyTree, float]:
     """The unknown after some steps of its last layer, and its held-out loss."""
-    solver = undamped()
+    solver = undamped(context.problem.dim)
     moves = linear_leaves(unknown)
     system = System(context.problem, unknown, context.training, moves=moves)
     watch = System(context.problem, unknown, context.held_out, moves=moves)
@@ -53,27 +62,34 @@ def _solved(context: Context, unknown: PyTree, steps: int) -> tuple[PyTree, floa
     return combine(params, system.rest), score if math.isfinite(score) else math.inf
 
 
-def best_bandwidth(context: Context, blank: PyTree, start: float) -> PyTree:
-    """Climbs from a bandwidth as long as the held-out loss falls, else goes down."""
+def best_bandwidth(
+    context: Context, blank: PyTree, start: float
+) -> tuple[PyTree, float]:
+    """Climbs from a bandwidth as long as the held-out loss falls, else goes down.
+
+    **Returns:** the unknown, solved for at the best bandwidth, and that bandwidth.
+    """
     watch = System(context.problem, blank, context.held_out)
     blank_score = float(loss_of(watch, watch.params, context.args))
     goal = 1e-26 * blank_score
+    many = context.problem.dim > LOW
+    step, least = (MANY, 1e-4) if many else (RATIO, 0.3)
 
     def attempt(scale):
         return _solved(context, with_bandwidth(blank, scale), 12)
 
     best, score = attempt(start)
-    top = score
-    for ratio in (RATIO, 1 / RATIO):
+    top, width = score, start
+    for ratio in (step, 1 / step):
         scale, failures = start, 0
         if ratio < 1 and score < top:
             break
-        while failures < 2 and score > goal and 0.3 < scale < 400:
+        while failures < 2 and score > goal and least < scale < 400:
             if context.out_of_time():
-                return best
+                return best, width
             scale *= ratio
             found, new = attempt(scale)
             failures = 0 if new < score else failures + 1
             if new < score:
-                best, score = found, new
-    return best
+                best, score, width = found, new, scale
+    return best, width

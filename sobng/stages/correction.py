@@ -1,25 +1,28 @@
 """The stage that adds the solution of the defect equation to the field."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 
 from sobng.exact import homogeneous
-from sobng.fields.algebra import entries
+from sobng.fields.algebra import entries, rebuild
 from sobng.fields.field import sizes_of
-from sobng.fields.partition import Frozen, linear_leaves
+from sobng.fields.partition import Frozen, linear_leaves, with_bandwidth
 from sobng.fields.sum import Sum
 from sobng.problem import Energy
 from sobng.stages.bandwidth import best_bandwidth, blanked, undamped
-from sobng.stages.features import COUNT, feature_field, start_bandwidth
-from sobng.stages.stage import AbstractStage
+from sobng.stages.features import COUNT, feature_field, LOW, start_bandwidth
+from sobng.stages.stage import AbstractStage, Context, settled
 
 
 class Correction(AbstractStage):
     r"""Keeps the field and adds fresh features of their own bandwidth, which solve the
     defect equation $R(u + e) = 0$ for $e$.
 
-    Only for a field that sobng chose, up to three dimensions, and only while the
-    estimated error is above `above`.
+    Only for a field that sobng chose, and only while the estimated error is above
+    `above`. Beyond three dimensions as many features again gain little: only with
+    `times`, and by one step.
 
     !!! example
 
@@ -27,6 +30,7 @@ class Correction(AbstractStage):
         import sobng as sn
 
         sn.Correction(above=1e-13)
+        sn.Correction(times=4)    # in four to ten dimensions
         ```
 
     ??? cite "Reference"
@@ -36,50 +40,78 @@ class Correction(AbstractStage):
     """
 
     above: float = eqx.field(static=True)
+    times: float | None = eqx.field(static=True)
     name: str = eqx.field(static=True)
     max_steps: int | None = eqx.field(static=True)
     patience: int = eqx.field(static=True)
 
-    def __init__(self, *, above: float = 1e-10, max_steps: int | None = 20):
+    def __init__(
+        self,
+        *,
+        above: float = 1e-10,
+        times: float | None = None,
+        max_steps: int | None = 20,
+    ):
         """**Arguments:**
 
         - `above`: the estimated error from which on a correction pays.
+        - `times`: features, in units of those of the first stage, beyond three dimensions.
         - `max_steps`: the most steps.
         """
         self.above = above
+        self.times = times
         self.name = "correction"
-        self.max_steps = max_steps
+        # One step with so many features is the dearest of a run, and solves what is linear.
+        self.max_steps = max_steps if times is None else 1
         self.patience = 2
 
     def wanted(self, context):
-        possible = context.problem.dim in COUNT and context.owned
+        dim = context.problem.dim
+        possible = dim in COUNT and context.owned
         if not possible or isinstance(context.problem, Energy):
             return False
-        goal = max(self.above, context.tolerance)
-        return context.error is None or context.error > goal
+        return (dim > LOW) == (self.times is not None) and not settled(
+            context, self.above
+        )
 
     def prepare(self, context):
-        problem = context.problem
-        fresh = {}
-        for i, (name, u) in enumerate(entries(context.unknown).items()):
-            if callable(u):
-                _, out = sizes_of("Correction", u, problem.dim)
-                key = jax.random.fold_in(context.key, i)
-                fresh[name] = feature_field(problem.dim, out, key)
-        fresh = homogeneous(problem, context.unknown, fresh)
-        parts = {
-            name: Sum([Frozen(u), fresh[name]]) if name in fresh else u
-            for name, u in entries(context.unknown).items()
-        }
-        whole = parts if isinstance(context.unknown, dict) else parts[None]
-        return blanked(whole)
+        times = 1.0 if self.times is None else self.times
+        return _corrected(context, context.unknown, times)
 
     def begin(self, context):
-        start = start_bandwidth(context.problem.dim)
-        return best_bandwidth(context, context.unknown, start)
+        dim = context.problem.dim
+        start = start_bandwidth(dim)
+        if self.times is None:
+            found, _ = best_bandwidth(context, context.unknown, start)
+            return found
+        # The bandwidth of the usual number, for more of them as wide as their volume says.
+        parts = {
+            name: u.fields[0].value if isinstance(u, Sum) else u
+            for name, u in entries(context.unknown).items()
+        }
+        fewer = _corrected(context, rebuild(context.unknown, parts), 1.0)
+        _, width = best_bandwidth(context, fewer, start)
+        return with_bandwidth(context.unknown, width * self.times ** (1 / dim))
 
     def moves(self, context):
         return linear_leaves(context.unknown)
 
     def solver(self, context):
-        return undamped()
+        return undamped(context.problem.dim)
+
+
+def _corrected(context: Context, unknown: Any, times: float) -> Any:
+    """The unknown, frozen, plus fresh features that are zero."""
+    problem = context.problem
+    fresh = {}
+    for i, (name, u) in enumerate(entries(unknown).items()):
+        if callable(u):
+            _, out = sizes_of("Correction", u, problem.dim)
+            key = jax.random.fold_in(context.key, i)
+            fresh[name] = feature_field(problem.dim, out, key, times)
+    fresh = homogeneous(problem, unknown, fresh)
+    parts = {
+        name: Sum([Frozen(u), fresh[name]]) if name in fresh else u
+        for name, u in entries(unknown).items()
+    }
+    return blanked(rebuild(unknown, parts))

@@ -5,17 +5,28 @@ from sobng.fields.mlp import MLP
 from sobng.typing import Key
 
 
-COUNT = {1: 256, 2: 800, 3: 1600}
+LOW = 3
+"""Up to so many dimensions features follow whatever is smooth."""
+
+COUNT = {1: 256, 2: 800, 3: 1600} | dict.fromkeys(range(4, 11), 1500)
 """Random sine features for each dimension; a vector field shares fewer (measured)."""
 
 BANDWIDTH = {1: 64.0, 2: 12.0, 3: 4.0}
 """Where the search for their bandwidth starts."""
 
 
-def feature_field(dim: int, out: int | None, key: Key) -> MLP:
-    """A network of random sine features with a linear last layer."""
-    count = COUNT[dim] / (1 if out is None else out) ** 0.5
-    return sine_features(dim, out=out, num=round(count), key=key)
+def feature_field(dim: int, out: int | None, key: Key, times: float = 1.0) -> MLP:
+    """A network of random sine features with a linear last layer.
+
+    Beyond three dimensions half of the usual number see two coordinates only.
+
+    **Arguments:**
+
+    - `times`: how many, in units of the usual number.
+    """
+    share = COUNT[dim] / (1 if out is None else out) ** 0.5
+    few = round(share / 2) if dim > LOW else 0
+    return sine_features(dim, out=out, num=round(share * times), key=key, few=few)
 
 
 def start_bandwidth(dim: int) -> float:

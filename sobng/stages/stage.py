@@ -28,12 +28,25 @@ class Context(eqx.Module):
     asked: bool
     """Whether the tolerance is the user's, or the least that the precision allows."""
     error: float | None
+    residual: float | None
+    """Where no estimate may be had: the held-out residual of the unknown over that of a
+    field which is zero."""
     owned: bool
     """Whether sobng chose the field, and so may enlarge it."""
     done: tuple[str, ...] = eqx.field(static=True)
     """The names of the stages that were entered before."""
     out_of_time: Callable[[], bool] = eqx.field(static=True)
     """Whether the time limit is over; asked by a `begin` that tries several things."""
+
+
+def settled(context: Context, goal: float) -> bool:
+    """Whether the unknown is known to be good enough: as the user asked, or as `goal`."""
+    goal = context.tolerance if context.asked else max(context.tolerance, goal)
+    if context.error is not None:
+        return context.error <= goal
+    # A residual is no error, so that it answers nobody who asked for one.
+    known = not context.asked and context.residual is not None
+    return known and context.residual <= goal
 
 
 class AbstractStage(eqx.Module):
