@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, PyTree
 from sobng.collocation import Collocation
 from sobng.exact import satisfied
 from sobng.fields.partition import combine, partition
-from sobng.linalg.blocked import gram
+from sobng.linalg.blocked import add_gram, gram
 from sobng.norms.modes import NormOnPoints
 from sobng.precision import matmul
 from sobng.problem import Energy, Problem
@@ -38,6 +38,10 @@ def chunked(function: Callable, chunk: int | None, *arrays: Array) -> PyTree:
     blocks = jax.lax.map(lambda i: mapped(*(a[i] for a in arrays)), index)
     return jax.tree.map(lambda b: b.reshape(-1, *b.shape[2:])[:size], blocks)
 
+
+AT_ONCE = 4096
+"""Points at which residuals are evaluated together: those of many features at many points
+would outweigh every matrix."""
 
 BLOCK = 2048
 """Points whose rows are in memory together where normal equations are summed up."""
@@ -184,7 +188,7 @@ class System(eqx.Module):
             def at(x):
                 return jnp.ravel(condition.residual(u, x, args))
 
-            values = jax.vmap(at)(points)
+            values = chunked(at, AT_ONCE, points)
             scale = jnp.sqrt(condition.weight * weights)
             return jnp.ravel(self._measured(condition.name, values * scale[:, None]))
 
@@ -225,8 +229,8 @@ class System(eqx.Module):
     def normal(
         self, params: PyTree, args: Any = None
     ) -> tuple[Float[Array, "params params"], Float[Array, " params"]]:
-        """`J.T @ J` and `J.T @ r`, summed up over chunks of points: `J` is never in
-        memory as a whole."""
+        """`J.T @ J`, of which the lower triangle counts, and `J.T @ r`, summed up over
+        chunks of points: `J` is never in memory as a whole."""
         if self.norms:
             matrix, residual = self.jacobian(params, args), self.residual(params, args)
             return gram(matrix), matmul(matrix.T, residual)
@@ -246,7 +250,8 @@ class System(eqx.Module):
                 block = block.reshape(-1, flat.size)
                 rest = jnp.ravel(jax.vmap(values)(*some))
                 square, gradient = total
-                return (square + gram(block), gradient + matmul(block.T, rest)), None
+                gradient = gradient + matmul(block.T, rest)
+                return (add_gram(square, block), gradient), None
 
             total, _ = jax.lax.scan(add, total, _blocks(points, weights))
         return total

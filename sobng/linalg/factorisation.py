@@ -18,7 +18,7 @@ class LinearMap(eqx.Module):
         [Float[Array, " rows"]],
         tuple[Float[Array, "params params"], Float[Array, " params"]],
     ]
-    """$J^T J$ and $J^T r$, without $J$ in memory where that can be."""
+    """The lower triangle of $J^T J$, and $J^T r$, without $J$ in memory where that can be."""
     forward: Callable[[Float[Array, " params"]], Float[Array, " rows"]]
     transposed: Callable[[Float[Array, " rows"]], Float[Array, " params"]]
 

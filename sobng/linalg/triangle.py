@@ -1,12 +1,13 @@
 """One triangle for each step, and no spectrum: for problems that are nearly linear."""
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
+from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float
 
-from sobng.linalg.blocked import solve_triangular
 from sobng.linalg.factorisation import AbstractFactorisation
-from sobng.linalg.spectrum import AbstractModel, Damping
+from sobng.linalg.spectrum import AbstractModel
 from sobng.precision import matmul
 
 
@@ -15,40 +16,46 @@ WIDE = 2000
 
 
 class NewtonModel(AbstractModel):
-    """The model with damping measured in its own curvature, which only shortens a step.
+    r"""The model with damping measured in its own curvature, which only shortens a step.
 
-    With the triangle $T$ of $B$ and $h = T^{-T} g$ the step is $-T^{-1} h / (1 + \\mu)$.
+    With $B = L L^T$ and $h = L^{-1} g$ the step is $-L^{-T} h / (1 + \mu)$.
     """
 
-    triangle: Float[Array, "params params"]
+    lower: Float[Array, "params params"]
     half: Float[Array, " params"]
     full: Float[Array, " params"]
     gradient: Float[Array, " params"]
+    curvature: Float[Array, " 1"]
+    slope: Float[Array, " 1"]
 
-    @property
-    def curvature(self):
-        return jnp.ones((1,), self.half.dtype)
+    def __init__(self, lower, half, gradient):
+        self.lower = lower
+        self.half = half
+        self.full = -_solve(lower, half, trans=1)
+        self.gradient = gradient
+        self.curvature = jnp.ones((1,), half.dtype)
+        self.slope = jnp.linalg.norm(half)[None]
 
-    @property
-    def slope(self):
-        return jnp.linalg.norm(self.half)[None]
-
-    def step(self, damping: Damping):
+    def step(self, damping):
         return self.full / (1 + damping)
 
-    def length(self, damping: Damping):
+    def length(self, damping):
         return self.slope[0] / (1 + damping)
 
-    def decrease(self, damping: Damping):
+    def decrease(self, damping):
         share = (1 + 2 * damping) / (2 * (1 + damping) ** 2)
         return jnp.sum(self.half**2) * share
 
     def explained(self):
         return jnp.sum(self.half**2)
 
-    def correction(self, gradient, damping: Damping):
-        half = solve_triangular(self.triangle.T, gradient, lower=True)
-        return -solve_triangular(self.triangle, half) / (1 + damping)
+    def correction(self, gradient, damping):
+        half = _solve(self.lower, gradient)
+        return -_solve(self.lower, half, trans=1) / (1 + damping)
+
+
+def _solve(lower, rhs, trans=0):
+    return solve_triangular(lower, rhs, trans=trans, lower=True)
 
 
 class Triangle(AbstractFactorisation):
@@ -100,8 +107,7 @@ class Triangle(AbstractFactorisation):
             jnp.concatenate([stacked, target[:, None]], axis=1), mode="r"
         )[:params]
         triangle, half = reduced[:, :params], reduced[:, params]
-        full = -solve_triangular(triangle, half)
-        return NewtonModel(triangle, half, full, matmul(matrix.T, residual))
+        return NewtonModel(triangle.T, half, matmul(matrix.T, residual))
 
     def quadratic(self, curvature, gradient):
         factor = curvature.factor()
@@ -109,13 +115,13 @@ class Triangle(AbstractFactorisation):
 
 
 def _by_cholesky(square, gradient) -> NewtonModel:
-    eps = jnp.finfo(square.dtype).eps
-    # The rounding of the sums, below which the matrix need not be positive.
-    low = _positive(eps * jnp.trace(square))
-    eye = jnp.eye(square.shape[0], dtype=square.dtype)
-    triangle = jnp.linalg.cholesky(square + low * eye, upper=True)
-    half = solve_triangular(triangle.T, gradient, lower=True)
-    return NewtonModel(triangle, half, -solve_triangular(triangle, half), gradient)
+    # The rounding of the sums, below which the matrix need not be positive. Not many
+    # copies of a matrix of gigabytes: no identity, no transposes.
+    low = _positive(jnp.finfo(square.dtype).eps * jnp.trace(square))
+    index = jnp.arange(square.shape[0])
+    square = square.at[index, index].add(low)
+    lower = jax.lax.linalg.cholesky(square, symmetrize_input=False)
+    return NewtonModel(lower, _solve(lower, gradient), gradient)
 
 
 def _positive(value):

@@ -15,6 +15,7 @@ from sobng.stages.stage import AbstractStage, settled
 POOR = 1e-2
 """The error of a linear stage whose features are given up for a network."""
 
+
 class AllParameters(AbstractStage):
     """All parameters move, with Gauss-Newton or, for an energy, natural gradients.
 

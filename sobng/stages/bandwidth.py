@@ -24,6 +24,13 @@ MANY = 2.0
 of a small bandwidth span the polynomials, which the smoothest solutions need."""
 
 
+FINER = (2**-0.5, 2**0.5, 2**-0.25, 2**0.25)
+"""Then these times the best one so far, in turn."""
+
+FAIR = 1e-6
+"""Below this relative residual the bandwidth does not matter."""
+
+
 def undamped(dim: int) -> GaussNewton:
     """Starts with the full step, which solves a linear problem at once."""
     search = RadiusSearch(initial=math.inf, patience=2)
@@ -92,4 +99,12 @@ def best_bandwidth(
             failures = 0 if new < score else failures + 1
             if new < score:
                 best, score, width = found, new, scale
+    # What features still leave wants the best bandwidth, and more of them at the same.
+    for ratio in FINER if many and score > FAIR**2 * blank_score else ():
+        if context.out_of_time():
+            break
+        scale = ratio * width
+        found, new = attempt(scale)
+        if new < score:
+            best, score, width = found, new, scale
     return best, width

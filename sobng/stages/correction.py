@@ -4,15 +4,17 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 
 from sobng.exact import homogeneous
 from sobng.fields.algebra import entries, rebuild
 from sobng.fields.field import sizes_of
+from sobng.fields.mlp import MLP
 from sobng.fields.partition import Frozen, linear_leaves, with_bandwidth
 from sobng.fields.sum import Sum
 from sobng.problem import Energy
 from sobng.stages.bandwidth import best_bandwidth, blanked, undamped
-from sobng.stages.features import COUNT, feature_field, LOW, start_bandwidth
+from sobng.stages.features import COUNT, ENOUGH, feature_field, LOW, start_bandwidth
 from sobng.stages.stage import AbstractStage, Context, settled
 
 
@@ -84,14 +86,16 @@ class Correction(AbstractStage):
         if self.times is None:
             found, _ = best_bandwidth(context, context.unknown, start)
             return found
-        # The bandwidth of the usual number, for more of them as wide as their volume says.
-        parts = {
-            name: u.fields[0].value if isinstance(u, Sum) else u
-            for name, u in entries(context.unknown).items()
-        }
-        fewer = _corrected(context, rebuild(context.unknown, parts), 1.0)
-        _, width = best_bandwidth(context, fewer, start)
-        return with_bandwidth(context.unknown, width * self.times ** (1 / dim))
+        # As wide as the last features that were chosen, or wider as their volume says.
+        known = [m for m in _networks(context.unknown) if len(m.biases[0]) >= ENOUGH]
+        *before, fresh = known
+        if before:
+            waves = jnp.linalg.norm(before[-1].weights[0], axis=1)
+            width, ratio = jnp.max(waves), len(fresh.biases[0]) / len(waves)
+        else:
+            _, width = best_bandwidth(context, _fewer(context), start)
+            ratio = self.times
+        return with_bandwidth(context.unknown, width * ratio ** (1 / dim))
 
     def moves(self, context):
         return linear_leaves(context.unknown)
@@ -115,3 +119,21 @@ def _corrected(context: Context, unknown: Any, times: float) -> Any:
         for name, u in entries(unknown).items()
     }
     return blanked(rebuild(unknown, parts))
+
+
+def _fewer(context: Context) -> Any:
+    """The prepared unknown with the usual number of fresh features."""
+    parts = {
+        name: u.fields[0].value if isinstance(u, Sum) else u
+        for name, u in entries(context.unknown).items()
+    }
+    return _corrected(context, rebuild(context.unknown, parts), 1.0)
+
+
+def _networks(unknown: Any) -> list[MLP]:
+    """All networks of an unknown, frozen ones too, in the order in which they were added."""
+
+    def network(node):
+        return isinstance(node, MLP)
+
+    return [m for m in jax.tree.leaves(unknown, is_leaf=network) if network(m)]

@@ -8,6 +8,9 @@ from sobng.typing import Key
 LOW = 3
 """Up to so many dimensions features follow whatever is smooth."""
 
+ENOUGH = 128
+"""Fewer features than this are better trained than chosen."""
+
 COUNT = {1: 256, 2: 800, 3: 1600} | dict.fromkeys(range(4, 11), 1500)
 """Random sine features for each dimension; a vector field shares fewer (measured)."""
 

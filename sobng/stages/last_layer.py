@@ -7,12 +7,8 @@ from sobng.fields.partition import linear_leaves
 from sobng.problem import Energy
 from sobng.solvers.natural_gradient import NaturalGradient
 from sobng.stages.bandwidth import best_bandwidth, blanked, undamped
-from sobng.stages.features import COUNT, LOW, start_bandwidth
+from sobng.stages.features import COUNT, ENOUGH, LOW, start_bandwidth
 from sobng.stages.stage import AbstractStage
-
-
-ENOUGH = 128
-"""Fewer features than this are better trained than chosen."""
 
 
 class LastLayer(AbstractStage):

@@ -45,8 +45,9 @@ def settled(context: Context, goal: float) -> bool:
     if context.error is not None:
         return context.error <= goal
     # A residual is no error, so that it answers nobody who asked for one.
-    known = not context.asked and context.residual is not None
-    return known and context.residual <= goal
+    if context.asked or context.residual is None:
+        return False
+    return context.residual <= goal
 
 
 class AbstractStage(eqx.Module):
