@@ -125,6 +125,7 @@ from sobng.solvers.natural_gradient import NaturalGradient as NaturalGradient
 from sobng.stages.all_parameters import AllParameters as AllParameters
 from sobng.stages.correction import Correction as Correction
 from sobng.stages.last_layer import LastLayer as LastLayer
+from sobng.stages.more_features import MoreFeatures as MoreFeatures
 from sobng.stages.network import Network as Network
 from sobng.stages.stage import AbstractStage as AbstractStage, Context as Context
 from sobng.stages.strategy import strategy as strategy

@@ -177,7 +177,7 @@ class Loop:
             context = dataclasses.replace(context, unknown=self.unknown)
         solver, steps = adapt(stage.solver(context))
         moves = stage.moves(context)
-        if saved is None and stage.name == "correction":
+        if saved is None and stage.name == "more-features":
             self._resolve(moves)
         system, watch = self._systems(moves)
         params, bound = system.params, bind(solver, system)
@@ -217,6 +217,10 @@ class Loop:
                     arrays = (before, self.unknown, params, state, best)
                     self.resumer.write(now, arrays)
                 if bool(look.done):
+                    break
+                # A ratio of one: the problem is linear, and this was its solution.
+                linear = moves is not None and self.problem.dim > LOW
+                if linear and abs(float(look.ratio) - 1) < 1e-6:
                     break
                 if self._good_enough(steps, params, system.rest):
                     break

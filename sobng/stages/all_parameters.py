@@ -7,7 +7,7 @@ import equinox as eqx
 from sobng.problem import Energy
 from sobng.solvers.gauss_newton import GaussNewton
 from sobng.solvers.natural_gradient import NaturalGradient
-from sobng.stages.features import LOW
+from sobng.stages.features import features_of, LOW
 from sobng.stages.network import fresh_network, GOOD
 from sobng.stages.stage import AbstractStage, settled
 
@@ -50,15 +50,16 @@ class AllParameters(AbstractStage):
         self.patience = 200
 
     def wanted(self, context):
-        # Features beyond three dimensions are too many to move: `Network` has its turn.
-        many = context.problem.dim > LOW and context.owned
-        if many and "last-layer" in context.done:
+        many = context.problem.dim > LOW and "last-layer" in context.done
+        if context.owned and many and features_of(context.unknown) is not None:
+            # So many features cannot move; a network that beat them goes on.
             return isinstance(context.problem, Energy)
         # After a good linear stage the ill-conditioned features do not move on.
         return not settled(context, GOOD)
 
     def prepare(self, context):
         poor = context.error is None or context.error > POOR
+        poor = poor and context.problem.dim <= LOW
         # An energy's error is never estimated, and its field is a network already.
         features = context.owned and "last-layer" in context.done
         if not (poor and features) or isinstance(context.problem, Energy):

@@ -69,13 +69,8 @@ def _solved(context: Context, unknown: PyTree, steps: int) -> tuple[PyTree, floa
     return combine(params, system.rest), score if math.isfinite(score) else math.inf
 
 
-def best_bandwidth(
-    context: Context, blank: PyTree, start: float
-) -> tuple[PyTree, float]:
-    """Climbs from a bandwidth as long as the held-out loss falls, else goes down.
-
-    **Returns:** the unknown, solved for at the best bandwidth, and that bandwidth.
-    """
+def best_bandwidth(context: Context, blank: PyTree, start: float) -> PyTree:
+    """Climbs from a bandwidth as long as the held-out loss falls, else goes down."""
     watch = System(context.problem, blank, context.held_out)
     blank_score = float(loss_of(watch, watch.params, context.args))
     goal = 1e-26 * blank_score
@@ -93,7 +88,7 @@ def best_bandwidth(
             break
         while failures < 2 and score > goal and least < scale < 400:
             if context.out_of_time():
-                return best, width
+                return best
             scale *= ratio
             found, new = attempt(scale)
             failures = 0 if new < score else failures + 1
@@ -107,4 +102,4 @@ def best_bandwidth(
         found, new = attempt(scale)
         if new < score:
             best, score, width = found, new, scale
-    return best, width
+    return best

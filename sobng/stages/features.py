@@ -1,5 +1,9 @@
 """How many features a linear stage has, and where the search for their bandwidth starts."""
 
+from typing import Any
+
+import jax
+
 from sobng.fields.features import sine_features
 from sobng.fields.mlp import MLP
 from sobng.typing import Key
@@ -35,3 +39,14 @@ def feature_field(dim: int, out: int | None, key: Key, times: float = 1.0) -> ML
 def start_bandwidth(dim: int) -> float:
     """The first bandwidth to try."""
     return BANDWIDTH.get(dim, 2.0)
+
+
+def features_of(unknown: Any) -> MLP | None:
+    """The first of an unknown's fields that is so many sines that sobng chose them to be
+    solved for; `None` without one."""
+
+    def network(node):
+        return isinstance(node, MLP)
+
+    found = [m for m in jax.tree.leaves(unknown, is_leaf=network) if network(m)]
+    return next((m for m in found if len(m.biases[0]) >= ENOUGH), None)

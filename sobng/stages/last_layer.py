@@ -65,8 +65,7 @@ class LastLayer(AbstractStage):
         if not self.bandwidth:
             return blank
         start = start_bandwidth(context.problem.dim) if context.owned else 1.0
-        found, _ = best_bandwidth(context, blank, start)
-        return found
+        return best_bandwidth(context, blank, start)
 
     def moves(self, context):
         return linear_leaves(context.unknown)

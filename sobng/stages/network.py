@@ -38,7 +38,7 @@ class Network(AbstractStage):
         ```python
         import sobng as sn
 
-        stages = (sn.LastLayer(), sn.Network(), sn.Correction(times=4))
+        stages = (sn.LastLayer(), sn.Network(), sn.MoreFeatures(4))
         ```
     """
 

@@ -3,19 +3,20 @@
 from sobng.stages.all_parameters import AllParameters
 from sobng.stages.correction import Correction
 from sobng.stages.last_layer import LastLayer
+from sobng.stages.more_features import MoreFeatures
 from sobng.stages.network import Network
 from sobng.stages.stage import AbstractStage
 
 
 MORE = (2.4, 8.0)
-"""Features of the corrections beyond three dimensions, in units of those of the first stage.
+"""Features beyond three dimensions, in units of those of the first stage.
 The last one has 12,000 and takes minutes and 6 GB."""
 
 
 def default_stages() -> tuple[AbstractStage, ...]:
     """The last layer first, where that can work; then, if need be, a correction, and all
     parameters. Beyond three dimensions a small network, then more and more features."""
-    more = (Network(), *(Correction(above=1e-7, times=t) for t in MORE))
+    more = (Network(), *map(MoreFeatures, MORE))
     return (LastLayer(), Correction(), *more, AllParameters())
 
 
