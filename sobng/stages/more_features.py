@@ -38,7 +38,7 @@ class MoreFeatures(AbstractStage):
     patience: int = eqx.field(static=True)
 
     def __init__(
-        self, times: float, *, above: float = 1e-7, max_steps: int | None = 20
+        self, times: float | int, *, above: float = 1e-7, max_steps: int | None = 20
     ):
         """**Arguments:**
 
@@ -47,7 +47,7 @@ class MoreFeatures(AbstractStage):
             of them pay.
         - `max_steps`: the most steps; a linear problem needs one.
         """
-        self.times = times
+        self.times = float(times)
         self.above = above
         self.name = "more-features"
         self.max_steps = max_steps
