@@ -10,7 +10,7 @@ from sobng.stages.stage import AbstractStage
 
 MORE = (2.4, 8.0)
 """Features beyond three dimensions, in units of those of the first stage.
-The last one has 12,000 and takes minutes and 6 GB."""
+The last one has 12,000 and takes minutes and 5 GB."""
 
 
 def default_stages() -> tuple[AbstractStage, ...]:
