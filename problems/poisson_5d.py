@@ -8,8 +8,8 @@ where f and g come from the exact solution, which the option `data` chooses:
     data="cosines":    u = Σ cos(πxᵢ), which a sine network represents exactly;
     data="gaussian":   u = exp(-2 |x - 1/2|²) (1 + x₁ x₂), which no small network does.
 
-The second is the honest test in five dimensions, where grids and random features fail:
-depth decides, and all parameters must move.
+The second is the honest test in five dimensions, where grids fail. By default its field is
+left to sobng, which takes thousands of random waves; trained, a network of two layers.
 """
 
 import jax.numpy as jnp
@@ -37,8 +37,8 @@ def case(*, data="cosines", stages="default", width=None, depth=None):
 
     - `data`: "cosines" or "gaussian".
     - `stages`: the strategy, "default" or "all-parameters".
-    - `width`, `depth`: the size of the network; by default 64 sines for the cosines and
-        two layers of 36 tanh neurons for the Gaussian.
+    - `width`, `depth`: the size of a network; by default 64 sines for the cosines and, where
+        all parameters are to move, two layers of 36 tanh neurons for the Gaussian.
     """
     if data not in EXACT:
         raise ValueError(f"`data` is 'cosines' or 'gaussian'. Got {data!r}.")
@@ -51,6 +51,7 @@ def case(*, data="cosines", stages="default", width=None, depth=None):
         sn.Condition(poisson, cube.interior, name="poisson"),
         sn.Dirichlet(cube.boundary, exact, name="wall"),
     )
+    ours = data == "gaussian" and stages == "default" and width is depth is None
     wide, deep, activation = SHAPES[data]
     wide = wide if width is None else width
     deep = deep if depth is None else depth
@@ -61,9 +62,9 @@ def case(*, data="cosines", stages="default", width=None, depth=None):
     return sn.Case(
         "poisson_5d",
         problem,
-        field,
+        None if ours else field,
         reference=exact,
         options={"stages": sn.strategy(stages)},
-        accuracy=5e-6 if data == "cosines" else 1e-3,
+        accuracy=5e-6 if data == "cosines" else 1e-4,
         tags=("linear", "smooth", "high_dim"),
     )

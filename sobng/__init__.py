@@ -79,6 +79,7 @@ from sobng.linalg.dense import Dense as Dense
 from sobng.linalg.dual import Dual as Dual
 from sobng.linalg.factorisation import AbstractFactorisation as AbstractFactorisation
 from sobng.linalg.krylov import Krylov as Krylov
+from sobng.linalg.triangle import Triangle as Triangle
 from sobng.metrics.energy import EnergyMetric as EnergyMetric
 from sobng.metrics.euclidean import EuclideanMetric as EuclideanMetric
 from sobng.metrics.fisher_rao import FisherRaoMetric as FisherRaoMetric
@@ -128,9 +129,10 @@ from sobng.solvers.kronecker import kronecker as kronecker
 from sobng.solvers.natural_gradient import NaturalGradient as NaturalGradient
 from sobng.stages.all_parameters import AllParameters as AllParameters
 from sobng.stages.correction import Correction as Correction
-from sobng.stages.growth import Growth as Growth
 from sobng.stages.last_layer import LastLayer as LastLayer
 from sobng.stages.layers import Layers as Layers
+from sobng.stages.more_features import MoreFeatures as MoreFeatures
+from sobng.stages.network import Network as Network
 from sobng.stages.stage import AbstractStage as AbstractStage, Context as Context
 from sobng.stages.strategy import strategy as strategy
 from sobng.system import System as System

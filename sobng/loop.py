@@ -30,6 +30,8 @@ from sobng.solvers.adaptor import (
     on_other_points,
     run_steps,
 )
+from sobng.stages.bandwidth import relative_residual
+from sobng.stages.features import LOW
 from sobng.stages.stage import AbstractStage, Context
 from sobng.system import System
 from sobng.tangent.watch import watched
@@ -163,6 +165,7 @@ class Loop:
             tolerance=self.tolerance,
             asked=self.settings.tolerance is not None,
             error=entered.error if entered else self.estimate.error,
+            residual=self._residual(),
             owned=self.owned,
             done=tuple(d.name for d in self.done.values() if d.number < number),
             points=self._graded_points,
@@ -245,6 +248,10 @@ class Loop:
                     self.resumer.write(now, arrays)
                 if bool(look.done) and not refined:
                     break
+                # A ratio of one: the problem is linear, and this was its solution.
+                linear = moves is not None and self.problem.dim > LOW
+                if linear and abs(float(look.ratio) - 1) < 1e-6:
+                    break
                 if self._good_enough(steps, params, system.rest):
                     break
                 if self._limit(stage, begun):
@@ -324,6 +331,14 @@ class Loop:
         system = make(self.training)
         self.sizes = (system.num_params, system.rows(self.args))
         return system, make(self.held_out)
+
+    def _residual(self) -> float | None:
+        """The held-out residual over that of a field which is zero, where no error is
+        estimated."""
+        problem = self.problem
+        if self.score is None or problem.dim <= LOW or isinstance(problem, Energy):
+            return None
+        return relative_residual(problem, self.unknown, self.held_out, self.args)
 
     def _refine(self, moves, params):
         self.level += 1

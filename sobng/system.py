@@ -13,8 +13,10 @@ from sobng.calculus import matrices_of, outer_products, OuterProducts
 from sobng.collocation import Collocation
 from sobng.exact import satisfied
 from sobng.fields.partition import combine, partition
+from sobng.linalg.blocked import add_gram, gram
 from sobng.linalg.outer import row_gram, row_products
 from sobng.norms.modes import NormOnPoints
+from sobng.precision import matmul
 from sobng.problem import Energy, Problem
 
 
@@ -48,6 +50,25 @@ def chunked(function: Callable, chunk: int | None, *arrays: Array) -> PyTree:
     index = jnp.minimum(jnp.arange(num * chunk), size - 1).reshape(num, chunk)
     blocks = jax.lax.map(lambda i: mapped(*(a[i] for a in arrays)), index)
     return jax.tree.map(lambda b: b.reshape(-1, *b.shape[2:])[:size], blocks)
+
+
+AT_ONCE = 4096
+"""Points at which residuals are evaluated together: those of many features at many points
+would outweigh every matrix."""
+
+BLOCK = 2048
+"""Points whose rows are in memory together where normal equations are summed up."""
+
+
+def _blocks(points: Array, weights: Array) -> tuple[Array, Array]:
+    """Points and weights in blocks of equal size; the last is filled up by points of
+    weight zero."""
+    num = -(-len(points) // BLOCK)
+    size = -(-len(points) // num)
+    index = jnp.arange(num * size)
+    inside = jnp.minimum(index, len(points) - 1)
+    filled = jnp.where(index < len(points), weights[inside], 0)
+    return points[inside].reshape(num, size, -1), filled.reshape(num, size)
 
 
 class System(eqx.Module):
@@ -186,21 +207,28 @@ class System(eqx.Module):
 
         return jnp.concatenate([rows(*part) for part in self._parts()])
 
+    def _derivative(self, condition, params: PyTree, args: Any):
+        """The derivative of a condition's rows at one point, as a function of the
+        flattened parameters, the point and its weight."""
+        _, unravel = jfu.ravel_pytree(params)
+
+        def at(flat, x, weight):
+            u = self.unknown(unravel(flat))
+            scale = jnp.sqrt(condition.weight * weight)
+            return scale * jnp.ravel(condition.residual(u, x, args))
+
+        return jax.jacrev(at)
+
     def jacobian(self, params: PyTree, args: Any = None) -> Float[Array, "rows params"]:
         """The derivative of the residual, point by point, never the stacked vector's.
 
         Reverse mode through one point costs a few times its residual, whatever the
         number of parameters.
         """
-        flat, unravel = jfu.ravel_pytree(params)
+        flat, _ = jfu.ravel_pytree(params)
 
         def rows(condition, points, weights):
-            def at(flat, x, weight):
-                u = self.unknown(unravel(flat))
-                scale = jnp.sqrt(condition.weight * weight)
-                return scale * jnp.ravel(condition.residual(u, x, args))
-
-            derivative = jax.jacrev(at)
+            derivative = self._derivative(condition, params, args)
             blocks = chunked(
                 lambda x, weight: derivative(flat, x, weight),
                 self.chunk,
@@ -214,7 +242,7 @@ class System(eqx.Module):
     def _everywhere(self, at: Callable, points: Array) -> Array:
         """A function at all points. With a large field a derivative remembers one chunk."""
         if self.num_params < LARGE:
-            return jax.vmap(at)(points)
+            return chunked(at, AT_ONCE, points)
         return chunked(jax.checkpoint(at), LEAN, points)
 
     def factors(self, params: PyTree, args: Any = None) -> tuple[OuterProducts, ...]:
@@ -279,6 +307,36 @@ class System(eqx.Module):
             found.append(self._measured(condition.name, block).reshape(size, -1))
             start += size
         return jnp.concatenate(found)
+
+    def normal(
+        self, params: PyTree, args: Any = None
+    ) -> tuple[Float[Array, "params params"], Float[Array, " params"]]:
+        """`J.T @ J`, of which the lower triangle counts, and `J.T @ r`, summed up over
+        chunks of points: `J` is never in memory as a whole."""
+        if self.norms:
+            matrix, residual = self.jacobian(params, args), self.residual(params, args)
+            return gram(matrix), matmul(matrix.T, residual)
+        flat, _ = jfu.ravel_pytree(params)
+        u = self.unknown(params)
+        square = jnp.zeros((flat.size, flat.size), flat.dtype)
+        total = square, jnp.zeros_like(flat)
+        for condition, points, weights in self._parts():
+            derivative = self._derivative(condition, params, args)
+
+            def values(x, weight, condition=condition):
+                scale = jnp.sqrt(condition.weight * weight)
+                return scale * jnp.ravel(condition.residual(u, x, args))
+
+            def add(total, some, derivative=derivative, values=values):
+                block = chunked(lambda *p: derivative(flat, *p), self.chunk, *some)
+                block = block.reshape(-1, flat.size)
+                rest = jnp.ravel(jax.vmap(values)(*some))
+                square, gradient = total
+                gradient = gradient + matmul(block.T, rest)
+                return (add_gram(square, block), gradient), None
+
+            total, _ = jax.lax.scan(add, total, _blocks(points, weights))
+        return total
 
     def energy_of(self, u: PyTree, args: Any = None) -> Float[Array, ""]:
         """The integral of an `Energy`'s density (normalised if it says so)."""

@@ -111,6 +111,15 @@ def test_bandwidth_reaches_fields_in_any_tree(getkey, point):
     assert jnp.allclose(twice["k"], unknown["k"])
 
 
+def test_some_features_may_see_two_coordinates_only(getkey):
+    field = fields.sine_features(6, num=40, few=15, key=getkey())
+    seen = jnp.sum(field.weights[0] != 0, axis=1)
+    assert jnp.all(seen[:15] == 2) and jnp.all(seen[15:] == 6)
+    assert jnp.all(jnp.linalg.norm(field.weights[0], axis=1) <= 1)
+    with pytest.raises(ValueError, match="from 0 to 40"):
+        fields.sine_features(6, num=40, few=41, key=getkey())
+
+
 def test_features_of_an_mlp_are_centred_in_the_unit_cell(getkey):
     field = fields.MLP(1, width=500, bandwidth=4.0, key=getkey())
     centres = -field.biases[0] / field.weights[0][:, 0]

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from sobng.linalg.blocked import gram, solve_triangular
+import sobng as sn
+from sobng.linalg.blocked import add_gram, gram, solve_triangular
+from sobng.linalg.factorisation import LinearMap, QuadraticForm
 from sobng.linalg.spectrum import least_squares_spectrum, quadratic_spectrum
 from sobng.search.radius import damping_of
 
@@ -119,3 +121,55 @@ def test_many_dampings_come_from_one_factorisation(getkey):
     model = least_squares_spectrum(jacobian, residual)
     steps = jax.vmap(model.step)(jnp.logspace(-3, 3, 7))
     assert jnp.all(jnp.diff(jnp.linalg.norm(steps, axis=1)) < 0)
+
+
+def linear_map(matrix):
+    return LinearMap(
+        matrix.shape[1],
+        lambda: matrix,
+        lambda r: (matrix.T @ matrix, matrix.T @ r),
+        lambda v: matrix @ v,
+        lambda r: matrix.T @ r,
+    )
+
+
+@pytest.mark.parametrize("wide", [5, 6], ids=["normal equations", "qr"])
+def test_a_triangle_gives_the_undamped_step_and_its_decrease(getkey, wide):
+    jacobian, residual = jr.normal(getkey(), (20, 6)), jr.normal(getkey(), (20,))
+    model = sn.Triangle(wide=wide).least_squares(
+        linear_map(jacobian), residual, None, 0.1
+    )
+    wanted = least_squares_spectrum(jacobian, residual)
+    assert jnp.allclose(model.step(0.0), wanted.step(0.0), rtol=1e-10)
+    assert jnp.allclose(model.explained(), wanted.explained(), rtol=1e-10)
+    for damping in (0.0, 0.3, 10.0):
+        after = residual + jacobian @ model.step(damping)
+        decrease = 0.5 * (jnp.sum(residual**2) - jnp.sum(after**2))
+        assert jnp.allclose(model.decrease(damping), decrease, rtol=1e-10)
+    other = jr.normal(getkey(), (6,))
+    again = wanted.correction(other, 0.0)
+    assert jnp.allclose(model.correction(other, 0.0), again, rtol=1e-8)
+
+
+def test_a_triangle_of_dependent_columns_still_solves(getkey):
+    column = jr.normal(getkey(), (20, 3))
+    jacobian = jnp.concatenate([column, column], axis=1)
+    residual = -column @ jnp.ones(3)
+    for wide in (1, 100):
+        model = sn.Triangle(wide=wide).least_squares(
+            linear_map(jacobian), residual, None, 0.1
+        )
+        left = residual + jacobian @ model.step(0.0)
+        assert jnp.linalg.norm(left) < 1e-7 * jnp.linalg.norm(residual)
+
+
+def test_a_triangle_takes_no_metric(getkey):
+    form = QuadraticForm(lambda: jnp.eye(2), lambda v: v)
+    with pytest.raises(ValueError, match="takes no metric"):
+        sn.Triangle().least_squares(linear_map(jnp.eye(2)), jnp.ones(2), form, 0.1)
+
+
+def test_strips_sum_up_the_lower_triangle_of_a_gram_matrix(getkey):
+    factor, total = jr.normal(getkey(), (9, 21)), jr.normal(getkey(), (21, 21))
+    wanted = jnp.tril(total + factor.T @ factor)
+    assert jnp.allclose(jnp.tril(add_gram(total, factor)), wanted, atol=1e-13)

@@ -10,6 +10,7 @@ import pytest
 
 import sobng as sn
 from sobng.solvers.adaptor import bind, init_solver, run_steps
+from sobng.stages.features import COUNT
 from sobng.stages.stage import AbstractStage
 
 
@@ -137,7 +138,7 @@ def test_a_boundary_layer_is_stretched_and_its_points_with_it():
 @pytest.mark.slow
 def test_a_run_killed_in_its_layers_resumes(tmp_path):
     problem, _ = advection(1e-3)
-    stages = (sn.LastLayer(max_steps=1), sn.Layers(max_steps=4), sn.Growth(above=0.0))
+    stages = (sn.LastLayer(max_steps=1), sn.Layers(max_steps=4), sn.MoreFeatures(2, above=0.0))
 
     def run(**options):
         return sn.solve(problem, stages=stages, key=jax.random.key(0), **options)
@@ -151,7 +152,7 @@ def test_a_run_killed_in_its_layers_resumes(tmp_path):
 
 def test_features_that_follow_a_solution_roughly_are_doubled():
     problem, _ = advection(1e-3)
-    stages = (sn.LastLayer(max_steps=1), sn.Growth(max_steps=1))
+    stages = (sn.LastLayer(max_steps=1), sn.MoreFeatures(2, max_steps=1))
     solution = sn.solve(problem, stages=stages, key=jax.random.key(0))
     assert (solution.stats["params"], solution.stats["rows"]) == (513, 1542)
     first, second = solution.history["held_out"]
@@ -358,3 +359,49 @@ def test_several_seeds_are_trained_at_once_by_vmap():
     apart = jnp.stack([run(key) for key in keys])
     # Steps amplify the rounding, which differs in a batch; seeds differ by far more.
     assert jnp.allclose(together, apart, rtol=1e-4)
+
+
+TESSERACT = sn.Box((0.0,) * 4, (1.0,) * 4)
+
+
+def harmonic(x):
+    return x[0] * x[1] + x[2] * x[3] + x[0] ** 2 - x[3] ** 2
+
+
+@pytest.mark.slow
+def test_four_dimensions_are_left_to_features_and_then_to_more(monkeypatch):
+    # A tenth of the usual features, so that each stage has something to do.
+    monkeypatch.setitem(COUNT, 4, 150)
+    problem = sn.Problem(
+        sn.Condition(
+            lambda u, x, args: (
+                sn.laplacian(u)(x) - jnp.exp(jnp.sin(x[0] + x[1] + x[2]))
+            ),
+            TESSERACT.interior,
+            name="poisson",
+        ),
+        sn.Dirichlet(TESSERACT.boundary, harmonic, name="wall"),
+    )
+    stages = (sn.LastLayer(), sn.Network(max_steps=3), sn.MoreFeatures(3))
+    solution = sn.solve(problem, stages=stages, key=jax.random.key(0))
+    history = solution.history
+    held_out = dict(zip(history["stage"], history["held_out"], strict=True))
+    assert solution.stats["stages"] == ("last-layer", "network", "more-features")
+    assert held_out["more-features"] < 0.1 * held_out["last-layer"]
+    # Three steps are not enough for the network, which is given up again.
+    assert held_out["network"] > held_out["last-layer"]
+    assert solution.stats["params"] == 451 and solution.stats["rows"] >= 3 * 451
+
+
+@pytest.mark.slow
+def test_a_harmonic_polynomial_is_found_by_waves_of_a_small_bandwidth(monkeypatch):
+    monkeypatch.setitem(COUNT, 4, 300)
+    problem = sn.Problem(
+        sn.Condition(
+            lambda u, x, args: sn.laplacian(u)(x), TESSERACT.interior, name="laplace"
+        ),
+        sn.Dirichlet(TESSERACT.boundary, harmonic, name="wall"),
+    )
+    solution = sn.solve(problem, key=jax.random.key(0))
+    assert solution.stats["stages"][0] == "last-layer"
+    assert sn.relative_errors(solution, harmonic)[0] < 1e-8

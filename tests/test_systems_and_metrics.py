@@ -51,6 +51,19 @@ def test_the_rows_of_the_jacobian_are_those_of_the_stacked_residual(getkey, chun
     assert jnp.allclose(system.jacobian(system.params), dense, rtol=1e-11, atol=1e-12)
 
 
+@pytest.mark.parametrize("block", [7, 2048])
+def test_normal_equations_are_those_of_the_jacobian(getkey, block, monkeypatch):
+    # Blocks that the points do not fill end in points of weight zero.
+    monkeypatch.setattr("sobng.system.BLOCK", block)
+    system = make_system(getkey())
+    square, gradient = system.normal(system.params)
+    jacobian = system.jacobian(system.params)
+    wanted = jnp.tril(jacobian.T @ jacobian)
+    assert jnp.allclose(jnp.tril(square), wanted, rtol=1e-10, atol=1e-11)
+    wanted = jacobian.T @ system.residual(system.params)
+    assert jnp.allclose(gradient, wanted, rtol=1e-10, atol=1e-11)
+
+
 def test_only_the_leaves_that_move_are_parameters(getkey):
     field = sn.MLP(2, width=5, key=getkey(), domain=SQUARE)
     points = sn.discretise(PROBLEM, 20, key=getkey())

@@ -8,7 +8,13 @@ from sobng.fields.mlp import MLP
 from sobng.typing import Key
 
 
-def sine_features(dim: int, *, out: int | None = None, num: int, key: Key) -> MLP:
+PAIR = 2
+"""Coordinates that a feature of few sees."""
+
+
+def sine_features(
+    dim: int, *, out: int | None = None, num: int, key: Key, few: int = 0
+) -> MLP:
     r"""Random waves $\sum_k c_k \sin(w_k \cdot x + b_k)$ with zero coefficients.
 
     Frequencies are uniform in the unit ball, whose sharp edge makes a bandwidth
@@ -29,13 +35,36 @@ def sine_features(dim: int, *, out: int | None = None, num: int, key: Key) -> ML
     - `out`: components of the value; `None` for a scalar.
     - `num`: features, shared by all components.
     - `key`: for frequencies and phases.
+    - `few`: how many of them see but two coordinates each, drawn at random. In many
+        dimensions a solution often is nearly a sum of functions of few coordinates, which
+        waves in all of them follow badly.
+
+    **Raises:** `ValueError` unless `few` is between zero and `num`.
+
+    ??? cite "Reference"
+
+        Hashemi, Schaeffer, Shi, Topcu, Tran, Ward: Generalization bounds for sparse
+        random feature expansions (ACHA 2023, arXiv 2103.03191) draw sparse frequencies.
+        We differ in solving for all of them by least squares, beside dense ones.
     """
+    if not 0 <= few <= num:
+        raise ValueError(
+            f"`few` is a part of the {num} features. Got {few}. Give a number from 0 to "
+            f"{num}."
+        )
     field_key, direction_key, radius_key, phase_key = jr.split(key, 4)
     field = MLP(dim, out=out, width=num, activation=jnp.sin, key=field_key)
     dtype = field.weights[0].dtype
     direction = jr.normal(direction_key, (num, dim), dtype)
+    seen = jnp.full((num, 1), dim)
+    if few and dim > PAIR:
+        # Independent of the other draws, which are the same for every `few`.
+        order = jr.uniform(jr.fold_in(direction_key, 1), (few, dim))
+        hidden = jnp.argsort(jnp.argsort(order, axis=1), axis=1) >= PAIR
+        direction = direction.at[:few].set(jnp.where(hidden, 0, direction[:few]))
+        seen = seen.at[:few].set(PAIR)
     direction = direction / jnp.linalg.norm(direction, axis=1, keepdims=True)
-    radius = jr.uniform(radius_key, (num, 1), dtype) ** (1 / dim)
+    radius = jr.uniform(radius_key, (num, 1), dtype) ** (1 / seen.astype(dtype))
     phase = jr.uniform(phase_key, (num,), dtype, -jnp.pi, jnp.pi)
     zeros = jnp.zeros_like(field.weights[1])
     return eqx.tree_at(

@@ -39,3 +39,19 @@ def gram(factor: Float[Array, "any n"]) -> Float[Array, "n n"]:
     left, right = factor[:, : size // 2], factor[:, size // 2 :]
     cross = matmul(left.T, right)
     return jnp.block([[gram(left), cross], [cross.T, gram(right)]])
+
+
+STRIPS = 8
+"""Of columns, each one product: nine sixteenths of all, and no second matrix of that size."""
+
+
+def add_gram(
+    total: Float[Array, "n n"], factor: Float[Array, "any n"]
+) -> Float[Array, "n n"]:
+    """`total + factor.T @ factor`, of which only the lower triangle is right."""
+    size = factor.shape[1]
+    edges = [round(size * i / STRIPS) for i in range(STRIPS + 1)]
+    for low, high in zip(edges[:-1], edges[1:], strict=True):
+        product = matmul(factor[:, low:].T, factor[:, low:high])
+        total = total.at[low:, low:high].add(product)
+    return total

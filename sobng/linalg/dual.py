@@ -50,7 +50,12 @@ class Dual(AbstractFactorisation):
         inverse = jnp.where(kept, 1 / jnp.where(kept, roots, 1), 0)
         basis = RowBasis(frame, inverse, jacobian.forward, jacobian.transposed)
         slope = roots * matmul(frame.T, residual)
-        return Spectrum(basis, values, slope, jacobian.transposed(residual))
+        return Spectrum(
+            basis=basis,
+            curvature=values,
+            slope=slope,
+            gradient=jacobian.transposed(residual),
+        )
 
     def quadratic(self, curvature, gradient):
         # A general curvature has no rows.

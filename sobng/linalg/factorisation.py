@@ -6,13 +6,19 @@ from collections.abc import Callable
 import equinox as eqx
 from jaxtyping import Array, Float
 
-from sobng.linalg.spectrum import Spectrum
+from sobng.linalg.spectrum import AbstractModel
 
 
 class LinearMap(eqx.Module):
     """The Jacobian as functions, of which a factorisation calls those that it needs."""
 
+    params: int = eqx.field(static=True)
     dense: Callable[[], Float[Array, "rows params"]]
+    normal: Callable[
+        [Float[Array, " rows"]],
+        tuple[Float[Array, "params params"], Float[Array, " params"]],
+    ]
+    """The lower triangle of $J^T J$, and $J^T r$, without $J$ in memory where that can be."""
     forward: Callable[[Float[Array, " params"]], Float[Array, " rows"]]
     transposed: Callable[[Float[Array, " rows"]], Float[Array, " params"]]
     gram: Callable[[], Float[Array, "rows rows"]]
@@ -39,7 +45,7 @@ class AbstractFactorisation(eqx.Module):
         residual: Float[Array, " rows"],
         damping: QuadraticForm | None,
         relative: float,
-    ) -> Spectrum:
+    ) -> AbstractModel:
         r"""The model $\min_d |r + J d|^2$ with damping in the metric $G + \epsilon I$.
 
         **Arguments:**
@@ -53,5 +59,5 @@ class AbstractFactorisation(eqx.Module):
     @abc.abstractmethod
     def quadratic(
         self, curvature: QuadraticForm, gradient: Float[Array, " params"]
-    ) -> Spectrum:
+    ) -> AbstractModel:
         """The model with curvature $G$ and a given gradient, damping Euclidean."""

@@ -1,9 +1,11 @@
 """Damped quadratic models, diagonalised once and then solved for any damping."""
 
+import abc
 from collections.abc import Callable
 
 import equinox as eqx
 import jax.numpy as jnp
+from equinox import AbstractVar
 from jaxtyping import Array, Float
 
 from sobng.linalg.blocked import gram, solve_triangular
@@ -32,7 +34,38 @@ class RowBasis(eqx.Module):
         return self.inverse * matmul(self.frame.T, self.forward(vector))
 
 
-class Spectrum(eqx.Module):
+class AbstractModel(eqx.Module):
+    """A quadratic model of one step that can be minimised for any damping."""
+
+    curvature: AbstractVar[Float[Array, " rank"]]
+    slope: AbstractVar[Float[Array, " rank"]]
+    gradient: AbstractVar[Float[Array, " params"]]
+
+    @abc.abstractmethod
+    def step(self, damping: Damping) -> Float[Array, " params"]:
+        """The minimiser of the damped model."""
+
+    @abc.abstractmethod
+    def length(self, damping: Damping) -> Float[Array, ""]:
+        """The length of `step(damping)` in the metric."""
+
+    @abc.abstractmethod
+    def decrease(self, damping: Damping) -> Float[Array, ""]:
+        """By how much `step(damping)` lowers the undamped model."""
+
+    @abc.abstractmethod
+    def explained(self) -> Float[Array, ""]:
+        """The squared norm of the projection of the residual onto the range of its
+        Jacobian: twice what the undamped model would take off the loss."""
+
+    @abc.abstractmethod
+    def correction(
+        self, gradient: Float[Array, " params"], damping: Damping
+    ) -> Float[Array, " params"]:
+        """The step for another gradient with the same curvature."""
+
+
+class Spectrum(AbstractModel):
     r"""The model $g\cdot d + \tfrac12 d^T B d$, with damping measured in a metric $M$.
 
     The columns of `basis` diagonalise both forms, $V^T B V = \mathrm{diag}(c)$ and
@@ -48,21 +81,18 @@ class Spectrum(eqx.Module):
     """The part of the gradient outside the basis, where the model has no curvature."""
 
     def step(self, damping: Damping) -> Float[Array, " params"]:
-        """The minimiser of the damped model."""
         step = -self._combined(self.slope / (self.curvature + damping))
         if self.remainder is None:
             return step
         return step - self.remainder / damping
 
     def length(self, damping: Damping) -> Float[Array, ""]:
-        """The length of `step(damping)` in the metric."""
         squares = jnp.sum((self.slope / (self.curvature + damping)) ** 2)
         if self.remainder is not None:
             squares = squares + jnp.sum(self.remainder**2) / damping**2
         return jnp.sqrt(squares)
 
     def decrease(self, damping: Damping) -> Float[Array, ""]:
-        """By how much `step(damping)` lowers the undamped model."""
         # s^2/(c + mu) - c s^2/(2 (c + mu)^2): both terms positive, no cancellation.
         damped = self.curvature + damping
         share = (self.curvature + 2 * damping) / (2 * damped)
@@ -72,8 +102,6 @@ class Spectrum(eqx.Module):
         return decrease
 
     def explained(self) -> Float[Array, ""]:
-        """The squared norm of the projection of the residual onto the range of its
-        Jacobian: twice what the undamped model would take off the loss."""
         tiny = self.gradient.size * jnp.finfo(self.slope.dtype).eps
         seen = self.curvature > tiny**2 * jnp.max(self.curvature)
         return jnp.sum(jnp.where(seen, self.slope**2 / self.curvature, 0))
@@ -81,7 +109,6 @@ class Spectrum(eqx.Module):
     def correction(
         self, gradient: Float[Array, " params"], damping: Damping
     ) -> Float[Array, " params"]:
-        """The step for another gradient with the same curvature."""
         if isinstance(self.basis, RowBasis):
             slope = self.basis.components(gradient)
         else:

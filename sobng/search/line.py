@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from sobng.linalg.spectrum import Spectrum
+from sobng.linalg.spectrum import AbstractModel
 from sobng.search.search import AbstractSearch, Outcome, Trial
 
 
@@ -13,7 +13,7 @@ class _LineState(eqx.Module):
     failures: Int[Array, ""]
 
 
-def _full(model: Spectrum, relative: float):
+def _full(model: AbstractModel, relative: float):
     """The step that a fixed damping, relative to the largest curvature, allows."""
     tiny = jnp.finfo(model.slope.dtype).tiny
     damping = relative * jnp.maximum(jnp.max(model.curvature), tiny)

@@ -5,11 +5,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from sobng.linalg.spectrum import Spectrum
+from sobng.linalg.spectrum import AbstractModel
 from sobng.search.search import AbstractSearch, Outcome, Trial
 
 
-def damping_of(model: Spectrum, radius: Float[Array, ""]) -> Float[Array, ""]:
+def damping_of(model: AbstractModel, radius: Float[Array, ""]) -> Float[Array, ""]:
     """The damping at which the step is as long as the radius, by bisection in its
     logarithm; the least damping if the undamped step is shorter."""
     top = jnp.maximum(jnp.max(model.curvature), jnp.finfo(radius.dtype).tiny)

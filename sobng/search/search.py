@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 import equinox as eqx
 from jaxtyping import Array, Bool, Float, PyTree
 
-from sobng.linalg.spectrum import Spectrum
+from sobng.linalg.spectrum import AbstractModel
 
 
 State = TypeVar("State")
@@ -49,7 +49,7 @@ class AbstractSearch(eqx.Module, Generic[State]):
     @abc.abstractmethod
     def search(
         self,
-        model: Spectrum,
+        model: AbstractModel,
         trial: Callable[[Float[Array, " params"]], Trial],
         state: State,
     ) -> Outcome:

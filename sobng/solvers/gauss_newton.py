@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optimistix as optx
 from jaxtyping import Array, Bool, Float, Int, PyTree, Scalar
 
+from sobng.linalg.blocked import gram as gram_matrix
 from sobng.linalg.factorisation import AbstractFactorisation, LinearMap
 from sobng.metrics.euclidean import EuclideanMetric
 from sobng.metrics.gram import AbstractGram
@@ -134,17 +135,25 @@ class GaussNewton(optx.AbstractLeastSquaresSolver):
             mode = jax.jacfwd if rows >= flat.size else jax.jacrev
             return mode(flat_fn)(flat)
 
-        def gram():
+        def row_gram():
             if self.system is not None:
                 return self.system.gram(y, args)
             rows = dense()
             return matmul(rows, rows.T)
 
+        def normal(residual):
+            if self.system is not None:
+                return self.system.normal(y, args)
+            matrix = dense()
+            return gram_matrix(matrix), matmul(matrix.T, residual)
+
         return LinearMap(
+            flat.size,
             dense,
+            normal,
             lambda vector: jax.jvp(flat_fn, (flat,), (vector,))[1],
             lambda vector: jax.vjp(flat_fn, flat)[1](vector)[0],
-            gram,
+            row_gram,
         )
 
     def init(self, fn, y, args, options, f_struct, aux_struct, tags):

@@ -3,27 +3,17 @@
 from typing import Any
 
 import equinox as eqx
-import jax
-import jax.numpy as jnp
 
-from sobng.exact import impose
-from sobng.fields.algebra import entries, rebuild
-from sobng.fields.field import sizes_of
-from sobng.fields.mlp import MLP
 from sobng.problem import Energy
 from sobng.solvers.gauss_newton import GaussNewton
 from sobng.solvers.natural_gradient import NaturalGradient
-from sobng.stages.stage import AbstractStage, Context
+from sobng.stages.features import features_of, LOW
+from sobng.stages.network import fresh_network, GOOD
+from sobng.stages.stage import AbstractStage, settled
 
-
-GOOD = 1e-6
-"""The error of a linear stage that is not trained further."""
 
 POOR = 1e-2
 """The error of a linear stage whose features are given up for a network."""
-
-WIDTH = {1: 15, 2: 30, 3: 30}
-"""Of that network's two hidden layers: a third of the rows that features needed."""
 
 
 class AllParameters(AbstractStage):
@@ -77,17 +67,21 @@ class AllParameters(AbstractStage):
         self.patience = 200
 
     def wanted(self, context):
+        many = context.problem.dim > LOW and "last-layer" in context.done
+        if context.owned and many and features_of(context.unknown) is not None:
+            # So many features cannot move; a network that beat them goes on.
+            return isinstance(context.problem, Energy)
         # After a good linear stage the ill-conditioned features do not move on.
-        goal = context.tolerance if context.asked else max(context.tolerance, GOOD)
-        return context.error is None or context.error > goal
+        return not settled(context, GOOD)
 
     def prepare(self, context):
         poor = context.error is None or context.error > POOR
+        poor = poor and context.problem.dim <= LOW
         # An energy's error is never estimated, and its field is a network already.
         features = context.owned and "last-layer" in context.done
         if not (poor and features) or isinstance(context.problem, Energy):
             return context.unknown
-        return _network(context)
+        return fresh_network(context)
 
     def begin(self, context):
         return context.unknown
@@ -100,17 +94,3 @@ class AllParameters(AbstractStage):
             return self.chosen
         energetic = isinstance(context.problem, Energy)
         return NaturalGradient() if energetic else GaussNewton()
-
-
-def _network(context: Context) -> Any:
-    """An unknown of the same kind whose fields are networks to be trained."""
-    dim = context.problem.dim
-    fields = dict(entries(context.unknown))
-    for i, (name, u) in enumerate(fields.items()):
-        if callable(u):
-            _, out = sizes_of("AllParameters", u, dim)
-            key = jax.random.fold_in(context.key, i)
-            fields[name] = MLP(
-                dim, out=out, width=WIDTH[dim], depth=2, activation=jnp.tanh, key=key
-            )
-    return impose(context.problem, rebuild(context.unknown, fields))

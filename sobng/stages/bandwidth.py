@@ -1,15 +1,19 @@
 """Linear stages: solving for the last layer, and choosing the bandwidth before it."""
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
+from sobng.collocation import Collocation
 from sobng.fields.partition import combine, linear_leaves, with_bandwidth
+from sobng.linalg.triangle import Triangle
 from sobng.search.radius import RadiusSearch
 from sobng.solvers.adaptor import bind, init_solver, loss_of, run_steps
 from sobng.solvers.gauss_newton import GaussNewton
+from sobng.stages.features import LOW
 from sobng.stages.stage import Context
 from sobng.system import System
 
@@ -17,10 +21,24 @@ from sobng.system import System
 RATIO = 1.5
 """Between two bandwidths that are tried."""
 
+MANY = 2.0
+"""The same beyond three dimensions, where the best one may be far below the first: features
+of a small bandwidth span the polynomials, which the smoothest solutions need."""
 
-def undamped() -> GaussNewton:
+
+FINER = (2**-0.5, 2**0.5, 2**-0.25, 2**0.25)
+"""Then these times the best one so far, in turn."""
+
+FAIR = 1e-6
+"""Below this relative residual the bandwidth does not matter."""
+
+
+def undamped(dim: int) -> GaussNewton:
     """Starts with the full step, which solves a linear problem at once."""
-    return GaussNewton(search=RadiusSearch(initial=math.inf, patience=2))
+    search = RadiusSearch(initial=math.inf, patience=2)
+    # A spectrum of so many features is dear, and a linear problem does not need it.
+    triangle = Triangle() if dim > LOW else None
+    return GaussNewton(search=search, factorisation=triangle)
 
 
 def blanked(unknown: PyTree) -> PyTree:
@@ -32,9 +50,34 @@ def blanked(unknown: PyTree) -> PyTree:
     )
 
 
+FOLLOWED = 1e-3
+"""The part of the held-out loss below which features follow a solution, if only roughly."""
+
+
+def relative_residual(
+    problem: Any, unknown: PyTree, points: Collocation, args: Any
+) -> float:
+    """The residual on some points over that of the unknown with zero coefficients."""
+
+    def loss(unknown):
+        watch = System(problem, unknown, points)
+        return float(loss_of(watch, watch.params, args))
+
+    left, whole = loss(unknown), loss(blanked(unknown))
+    if not math.isfinite(left):
+        return math.inf
+    return math.sqrt(left / whole) if whole > 0 else 0.0
+
+
+def followed(context: Context, unknown: PyTree) -> bool:
+    """Whether features took all but a part of the held-out loss away."""
+    left = relative_residual(context.problem, unknown, context.held_out, context.args)
+    return left**2 <= FOLLOWED
+
+
 def solved(context: Context, unknown: PyTree, steps: int) -> tuple[PyTree, float]:
     """The unknown after some steps of its last layer, and its held-out loss."""
-    solver = undamped()
+    solver = undamped(context.problem.dim)
     moves = linear_leaves(unknown)
     system = System(context.problem, unknown, context.training, moves=moves)
     watch = System(context.problem, unknown, context.held_out, moves=moves)
@@ -58,22 +101,32 @@ def best_bandwidth(context: Context, blank: PyTree, start: float) -> PyTree:
     watch = System(context.problem, blank, context.held_out)
     blank_score = float(loss_of(watch, watch.params, context.args))
     goal = 1e-26 * blank_score
+    many = context.problem.dim > LOW
+    step, least = (MANY, 1e-4) if many else (RATIO, 0.3)
 
     def attempt(scale):
         return solved(context, with_bandwidth(blank, scale), 12)
 
     best, score = attempt(start)
-    top = score
-    for ratio in (RATIO, 1 / RATIO):
+    top, width = score, start
+    for ratio in (step, 1 / step):
         scale, failures = start, 0
         if ratio < 1 and score < top:
             break
-        while failures < 2 and score > goal and 0.3 < scale < 400:
+        while failures < 2 and score > goal and least < scale < 400:
             if context.out_of_time():
                 return best
             scale *= ratio
             found, new = attempt(scale)
             failures = 0 if new < score else failures + 1
             if new < score:
-                best, score = found, new
+                best, score, width = found, new, scale
+    # What features still leave wants the best bandwidth, and more of them at the same.
+    for ratio in FINER if many and score > FAIR**2 * blank_score else ():
+        if context.out_of_time():
+            break
+        scale = ratio * width
+        found, new = attempt(scale)
+        if new < score:
+            best, score, width = found, new, scale
     return best

@@ -9,8 +9,8 @@ from sobng.fields.field import sizes_of
 from sobng.fields.partition import Frozen, linear_leaves
 from sobng.fields.sum import Sum
 from sobng.problem import Energy
-from sobng.stages.bandwidth import best_bandwidth, blanked, undamped
-from sobng.stages.features import COUNT, feature_field, followed, start_bandwidth
+from sobng.stages.bandwidth import best_bandwidth, blanked, followed, undamped
+from sobng.stages.features import feature_field, LOW, start_bandwidth
 from sobng.stages.stage import AbstractStage
 
 
@@ -19,7 +19,8 @@ class Correction(AbstractStage):
     defect equation $R(u + e) = 0$ for $e$.
 
     Only for a field that sobng chose, up to three dimensions, and only while the
-    estimated error is above `above`.
+    estimated error is above `above`. Beyond, features leave a rougher error than the
+    solution is, and [`sobng.MoreFeatures`][] start afresh.
 
     !!! example
 
@@ -52,7 +53,7 @@ class Correction(AbstractStage):
         self.patience = 2
 
     def wanted(self, context):
-        possible = context.problem.dim in COUNT and context.owned
+        possible = context.problem.dim <= LOW and context.owned
         if not possible or isinstance(context.problem, Energy):
             return False
         goal = max(self.above, context.tolerance)
@@ -83,4 +84,4 @@ class Correction(AbstractStage):
         return linear_leaves(context.unknown)
 
     def solver(self, context):
-        return undamped()
+        return undamped(context.problem.dim)

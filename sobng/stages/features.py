@@ -1,29 +1,39 @@
-"""How many features a linear stage has, and how well they follow a solution."""
+"""How many features a linear stage has, and where the search for their bandwidth starts."""
 
-import math
+from typing import Any
 
-from jaxtyping import PyTree
+import jax
 
 from sobng.fields.features import sine_features
 from sobng.fields.mlp import MLP
-from sobng.solvers.adaptor import loss_of
-from sobng.stages.bandwidth import blanked
-from sobng.stages.stage import Context
-from sobng.system import System
 from sobng.typing import Key
 
 
-COUNT = {1: 256, 2: 800, 3: 1600}
+LOW = 3
+"""Up to so many dimensions features follow whatever is smooth."""
+
+ENOUGH = 128
+"""Fewer features than this are better trained than chosen."""
+
+COUNT = {1: 256, 2: 800, 3: 1600} | dict.fromkeys(range(4, 11), 1500)
 """Random sine features for each dimension; a vector field shares fewer (measured)."""
 
 BANDWIDTH = {1: 64.0, 2: 12.0, 3: 4.0}
 """Where the search for their bandwidth starts."""
 
 
-def feature_field(dim: int, out: int | None, key: Key, times: int = 1) -> MLP:
-    """A network of random sine features with a linear last layer, `times` as many."""
-    count = times * COUNT[dim] / (1 if out is None else out) ** 0.5
-    return sine_features(dim, out=out, num=round(count), key=key)
+def feature_field(dim: int, out: int | None, key: Key, times: float = 1.0) -> MLP:
+    """A network of random sine features with a linear last layer.
+
+    Beyond three dimensions half of the usual number see two coordinates only.
+
+    **Arguments:**
+
+    - `times`: how many, in units of the usual number.
+    """
+    share = COUNT[dim] / (1 if out is None else out) ** 0.5
+    few = round(share / 2) if dim > LOW else 0
+    return sine_features(dim, out=out, num=round(share * times), key=key, few=few)
 
 
 def start_bandwidth(dim: int) -> float:
@@ -31,16 +41,12 @@ def start_bandwidth(dim: int) -> float:
     return BANDWIDTH.get(dim, 2.0)
 
 
-FOLLOWED = 1e-3
-"""The part of the held-out loss below which features follow a solution, if only roughly."""
+def features_of(unknown: Any) -> MLP | None:
+    """The first of an unknown's fields that is so many sines that sobng chose them to be
+    solved for; `None` without one."""
 
+    def network(node):
+        return isinstance(node, MLP)
 
-def followed(context: Context, unknown: PyTree, part: float = FOLLOWED) -> bool:
-    """Whether features took all but a part of the held-out loss away."""
-
-    def loss(unknown):
-        watch = System(context.problem, unknown, context.held_out)
-        return float(loss_of(watch, watch.params, context.args))
-
-    left, all_of_it = loss(unknown), loss(blanked(unknown))
-    return math.isfinite(left) and left <= part * all_of_it
+    found = [m for m in jax.tree.leaves(unknown, is_leaf=network) if network(m)]
+    return next((m for m in found if len(m.biases[0]) >= ENOUGH), None)

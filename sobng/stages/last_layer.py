@@ -7,12 +7,8 @@ from sobng.fields.partition import linear_leaves
 from sobng.problem import Energy
 from sobng.solvers.natural_gradient import NaturalGradient
 from sobng.stages.bandwidth import best_bandwidth, blanked, undamped
-from sobng.stages.features import start_bandwidth
+from sobng.stages.features import COUNT, ENOUGH, LOW, start_bandwidth
 from sobng.stages.stage import AbstractStage
-
-
-ENOUGH = 128
-"""Fewer features than this are better trained than chosen."""
 
 
 class LastLayer(AbstractStage):
@@ -20,8 +16,8 @@ class LastLayer(AbstractStage):
     Gauss-Newton steps on fixed features.
 
     First the bandwidth of the first layer is chosen: a few such solves, scored on
-    residuals at points that they have not seen. Up to three dimensions; beyond, random
-    features fail and the stage is skipped.
+    residuals at points that they have not seen. Beyond three dimensions only for features
+    that sobng chose; from eleven on the stage is skipped.
 
     !!! example
 
@@ -49,7 +45,8 @@ class LastLayer(AbstractStage):
         self.patience = 2
 
     def wanted(self, context):
-        if context.problem.dim > 3:
+        dim = context.problem.dim
+        if dim > LOW and not (context.owned and dim in COUNT):
             return False
         moving, _ = eqx.partition(context.unknown, linear_leaves(context.unknown))
         size = sum(leaf.size for leaf in jax.tree.leaves(moving))
@@ -76,4 +73,4 @@ class LastLayer(AbstractStage):
     def solver(self, context):
         if isinstance(context.problem, Energy):
             return NaturalGradient()
-        return undamped()
+        return undamped(context.problem.dim)

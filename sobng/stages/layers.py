@@ -16,8 +16,14 @@ from sobng.geometry.box import AbstractBox
 from sobng.geometry.grading import Grading, STRAIGHT
 from sobng.geometry.spacetime import SpaceTime
 from sobng.problem import Energy
-from sobng.stages.bandwidth import best_bandwidth, blanked, solved, undamped
-from sobng.stages.features import feature_field, followed, start_bandwidth
+from sobng.stages.bandwidth import (
+    best_bandwidth,
+    blanked,
+    followed,
+    solved,
+    undamped,
+)
+from sobng.stages.features import feature_field, start_bandwidth
 from sobng.stages.stage import AbstractStage, Context
 
 
@@ -116,7 +122,7 @@ class Layers(AbstractStage):
         return linear_leaves(context.unknown)
 
     def solver(self, context):
-        return undamped()
+        return undamped(context.problem.dim)
 
 
 def _graded(context: Context, unknown: PyTree, widths: np.ndarray) -> Context:

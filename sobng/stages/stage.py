@@ -28,6 +28,9 @@ class Context(eqx.Module):
     asked: bool
     """Whether the tolerance is the user's, or the least that the precision allows."""
     error: float | None
+    residual: float | None
+    """Where no estimate may be had: the held-out residual of the unknown over that of a
+    field which is zero."""
     owned: bool
     """Whether sobng chose the field, and so may enlarge it."""
     done: tuple[str, ...] = eqx.field(static=True)
@@ -36,6 +39,17 @@ class Context(eqx.Module):
     """Points for training and held-out ones, dense where a grading stretches."""
     out_of_time: Callable[[], bool] = eqx.field(static=True)
     """Whether the time limit is over; asked by a `begin` that tries several things."""
+
+
+def settled(context: Context, goal: float) -> bool:
+    """Whether the unknown is known to be good enough: as the user asked, or as `goal`."""
+    goal = context.tolerance if context.asked else max(context.tolerance, goal)
+    if context.error is not None:
+        return context.error <= goal
+    # A residual is no error, so that it answers nobody who asked for one.
+    if context.asked or context.residual is None:
+        return False
+    return context.residual <= goal
 
 
 class AbstractStage(eqx.Module):

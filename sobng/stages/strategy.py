@@ -2,16 +2,27 @@
 
 from sobng.stages.all_parameters import AllParameters
 from sobng.stages.correction import Correction
-from sobng.stages.growth import Growth
 from sobng.stages.last_layer import LastLayer
 from sobng.stages.layers import Layers
+from sobng.stages.more_features import MoreFeatures
+from sobng.stages.network import Network
 from sobng.stages.stage import AbstractStage
 
 
 def default_stages() -> tuple[AbstractStage, ...]:
-    """The last layer first, where that can work; then, if need be, more features,
-    layers at the walls, more features there, a correction, and all parameters."""
-    return (LastLayer(), Growth(), Layers(), Growth(), Correction(), AllParameters())
+    """The last layer first, where that can work; then, if need be, a small network beyond
+    three dimensions, more features, layers at the walls, a correction, still more
+    features, and all parameters."""
+    return (
+        LastLayer(),
+        Network(),
+        MoreFeatures(2),
+        Layers(),
+        MoreFeatures(2),
+        Correction(),
+        MoreFeatures(8),
+        AllParameters(),
+    )
 
 
 def strategy(name: str) -> tuple[AbstractStage, ...]:

@@ -32,6 +32,9 @@ DEFAULT = [
     ("`helmholtz_2d` (6, 6)", "helmholtz_2d", ["a=(6,6)"], 120),
     ("`multiscale_poisson_2d`", "multiscale_poisson_2d", [], 120),
     ("`poisson_5d`", "poisson_5d", [], 120),
+    ("`poisson_5d`, Gaussian", "poisson_5d", ["data=gaussian"], 600),
+    ("`poisson_10d`", "poisson_10d", [], 600),
+    ("`heat_4d`, space-time", "heat_4d", ["route=space-time"], 300),
     ("`poisson_l_shape`, corner", "poisson_l_shape", [], 120),
     ("`advection_diffusion_1d`, 1e-2", "advection_diffusion_1d", [], 30),
     (
@@ -60,6 +63,10 @@ ALONE = [
     ("`poisson_2d`, penalty boundary", "poisson_2d", ["boundary=penalty"], 30),
     ("`heat_1d`, space-time", "heat_1d", ["route=space-time"], 60),
     ("`kovasznay` (velocity)", "kovasznay", ["depth=2"], 120),
+    ("`poisson_5d`", "poisson_5d", [], 120),
+    ("`poisson_5d`, Gaussian", "poisson_5d", ["data=gaussian"], 600),
+    ("`poisson_10d`", "poisson_10d", [], 600),
+    ("`heat_4d`, space-time", "heat_4d", ["route=space-time"], 300),
 ]
 # By `evolve`, judged at the last time.
 IN_TIME = [
