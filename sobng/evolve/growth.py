@@ -70,8 +70,6 @@ class Rungs:
         return self.num
 
     def __getitem__(self, number: int) -> Galerkin:
-        if not 0 <= number < self.num:
-            raise IndexError(number)
         if number not in self.made:
             self.made[number] = self.make(number)
         return self.made[number]

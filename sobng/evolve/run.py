@@ -233,12 +233,15 @@ class Run:
         )
         if made is None or self.evolution.dim > 3:
             return f"{came} Make it wider."
-        ladder = Ladder(
-            made, lambda *_: None, self.key, tolerance=asked, seconds_left=lambda: 0.0
-        )
-        for motion in ladder.rungs(0):
+        never: Any = lambda *_: None
+        left = lambda: 0.0
+        ladder = Ladder(made, never, self.key, tolerance=asked, seconds_left=left)
+        rungs, number = ladder.rungs(0), 0
+        while True:
+            motion = rungs[number]
             _, found = motion.start(jnp.asarray(self.t0), self.args)
-            if found <= asked:
+            number += 1
+            if found <= asked or number == len(rungs):
                 break
         num = len(motion.coefficients)
         return (
