@@ -138,7 +138,11 @@ def test_a_boundary_layer_is_stretched_and_its_points_with_it():
 @pytest.mark.slow
 def test_a_run_killed_in_its_layers_resumes(tmp_path):
     problem, _ = advection(1e-3)
-    stages = (sn.LastLayer(max_steps=1), sn.Layers(max_steps=4), sn.MoreFeatures(2, above=0.0))
+    stages = (
+        sn.LastLayer(max_steps=1),
+        sn.Layers(max_steps=4),
+        sn.MoreFeatures(2, above=0.0),
+    )
 
     def run(**options):
         return sn.solve(problem, stages=stages, key=jax.random.key(0), **options)
