@@ -5,6 +5,7 @@ from typing import Any
 import equinox as eqx
 
 from sobng.problem import Energy
+from sobng.search.radius import RadiusSearch
 from sobng.solvers.gauss_newton import GaussNewton
 from sobng.solvers.natural_gradient import NaturalGradient
 from sobng.stages.features import features_of, LOW
@@ -14,6 +15,11 @@ from sobng.stages.stage import AbstractStage, settled
 
 POOR = 1e-2
 """The error of a linear stage whose features are given up for a network."""
+
+
+CAREFUL = 0.75
+"""The gain ratio asked of a step whose points are not seen again: where the model is poor on
+those that it was fitted to, it spoils the others."""
 
 
 class AllParameters(AbstractStage):
@@ -92,5 +98,8 @@ class AllParameters(AbstractStage):
     def solver(self, context):
         if self.chosen is not None:
             return self.chosen
-        energetic = isinstance(context.problem, Energy)
-        return NaturalGradient() if energetic else GaussNewton()
+        if isinstance(context.problem, Energy):
+            return NaturalGradient()
+        if self.fresh is not None:
+            return GaussNewton(search=RadiusSearch(ratio=CAREFUL))
+        return GaussNewton()
