@@ -130,6 +130,7 @@ def linear_map(matrix):
         lambda r: (matrix.T @ matrix, matrix.T @ r),
         lambda v: matrix @ v,
         lambda r: matrix.T @ r,
+        lambda: matrix @ matrix.T,
     )
 
 

@@ -127,7 +127,9 @@ def test_krylov_steps_are_the_dense_ones_once_the_space_is_full(damping, metric,
     form = QuadraticForm(lambda: factor, lambda v: factor.T @ (factor @ v))
     form = None if metric is None else form
     linear = LinearMap(
+        params,
         lambda: jacobian,
+        lambda r: (jacobian.T @ jacobian, jacobian.T @ r),
         lambda v: jacobian @ v,
         lambda w: jacobian.T @ w,
         lambda: jacobian @ jacobian.T,
