@@ -72,6 +72,6 @@ def case(*, stages="all-parameters", width=None, depth=None, inside=16, around=3
             "stages": (sn.AllParameters(fresh=1),),
             "collocation": {"poisson": sn.Uniform(inside), "wall": sn.Uniform(around)},
         },
-        accuracy=1e-2,  # in ten minutes on a busy core; see docs/benchmarks.md
+        accuracy=3e-3,  # in 2,500 seconds; see docs/benchmarks.md
         tags=("linear", "smooth", "high_dim"),
     )

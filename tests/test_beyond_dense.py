@@ -69,6 +69,7 @@ def mlp(key):
     return sn.MLP(3, width=6, depth=2, activation=jax.nn.gelu, key=key)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [mlp, odd])
 def test_products_of_rows_need_no_rows(getkey, monkeypatch, make):
     # Two rows at a time.
@@ -175,6 +176,7 @@ def test_small_systems_are_dense(getkey):
         sn.GaussNewton(memory=0)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:No condition covers")
 def test_points_are_drawn_anew_and_a_killed_run_draws_the_same(tmp_path):
     interval = sn.Interval(0.0, 1.0)

@@ -127,6 +127,7 @@ def near_the_wall(function):
     return jax.vmap(function)(points)
 
 
+@pytest.mark.slow
 def test_a_boundary_layer_is_stretched_and_its_points_with_it():
     problem, layer = advection(1e-4)
     stages = (sn.LastLayer(max_steps=1), sn.Layers(max_steps=1))
@@ -154,6 +155,7 @@ def test_a_run_killed_in_its_layers_resumes(tmp_path):
     assert whole.error == resumed.error
 
 
+@pytest.mark.slow
 def test_features_that_follow_a_solution_roughly_are_doubled():
     problem, _ = advection(1e-3)
     stages = (sn.LastLayer(max_steps=1), sn.MoreFeatures(2, max_steps=1))
