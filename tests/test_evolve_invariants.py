@@ -115,6 +115,7 @@ def growing():
     return on_features(GROWTH, 20.0, [momentum])
 
 
+@pytest.mark.slow
 def test_mass_and_momentum_of_a_wave_are_kept_to_rounding():
     solution = sn.evolve(
         WAVE, t1=0.1, key=jr.key(0), tolerance=1e-2, conserve=[mass, momentum]

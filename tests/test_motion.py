@@ -87,6 +87,7 @@ def test_the_defect_tells_features_that_follow_from_those_that_do_not(heat):
     assert smooth.defect(0.0, smooth.start(0.0)) > 1e-4
 
 
+@pytest.mark.slow
 def test_derivatives_in_boundary_data_agree_with_finite_differences():
     evolution = sn.Evolution(
         lambda u, t, x, args: sn.laplacian(u)(x) / 4 - args[1] * u(x) ** 3,
