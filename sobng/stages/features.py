@@ -22,6 +22,11 @@ BANDWIDTH = {1: 64.0, 2: 12.0, 3: 4.0}
 """Where the search for their bandwidth starts."""
 
 
+def feature_count(dim: int, out: int | None, times: float = 1.0) -> int:
+    """How many features a field of so many components has, `times` the usual number."""
+    return round(times * COUNT[dim] / (1 if out is None else out) ** 0.5)
+
+
 def feature_field(dim: int, out: int | None, key: Key, times: float = 1.0) -> MLP:
     """A network of random sine features with a linear last layer.
 
@@ -31,9 +36,9 @@ def feature_field(dim: int, out: int | None, key: Key, times: float = 1.0) -> ML
 
     - `times`: how many, in units of the usual number.
     """
-    share = COUNT[dim] / (1 if out is None else out) ** 0.5
-    few = round(share / 2) if dim > LOW else 0
-    return sine_features(dim, out=out, num=round(share * times), key=key, few=few)
+    few = feature_count(dim, out, 0.5) if dim > LOW else 0
+    num = feature_count(dim, out, times)
+    return sine_features(dim, out=out, num=num, key=key, few=few)
 
 
 def start_bandwidth(dim: int) -> float:

@@ -13,7 +13,13 @@ from sobng.fields.graded import Graded, grading_of
 from sobng.fields.partition import linear_leaves, with_bandwidth
 from sobng.problem import Energy
 from sobng.stages.bandwidth import best_bandwidth, followed, undamped
-from sobng.stages.features import COUNT, feature_field, features_of, LOW
+from sobng.stages.features import (
+    COUNT,
+    feature_count,
+    feature_field,
+    features_of,
+    LOW,
+)
 from sobng.stages.stage import AbstractStage, settled
 
 
@@ -74,7 +80,9 @@ class MoreFeatures(AbstractStage):
         before = features_of(context.unknown)
         if not context.owned or before is None or isinstance(context.problem, Energy):
             return False
-        if dim not in COUNT or self._num(dim, before.out) <= len(before.biases[0]):
+        if dim not in COUNT:
+            return False
+        if feature_count(dim, before.out, self.times) <= len(before.biases[0]):
             return False
         low = dim <= LOW
         above = (LOW_ABOVE if low else HIGH_ABOVE) if self.above is None else self.above
@@ -83,9 +91,6 @@ class MoreFeatures(AbstractStage):
         return not low or (
             self.times <= LOW_TIMES and followed(context, context.unknown)
         )
-
-    def _num(self, dim, out) -> int:
-        return len(feature_field(dim, out, jax.random.key(0), self.times).biases[0])
 
     def prepare(self, context):
         problem, dim = context.problem, context.problem.dim
