@@ -104,6 +104,7 @@ def system(getkey, norm=None):
     return sn.System(problem, field, sn.discretise(problem, 25, key=getkey()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", [None, sn.SobolevNorm(-1)])
 def test_the_gram_matrix_of_a_system_is_that_of_its_jacobian(getkey, norm):
     tiny = system(getkey, norm)

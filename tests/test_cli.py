@@ -170,6 +170,7 @@ def test_a_run_short_of_its_accuracy_ends_with_3(folder, capsys):
     assert printed.out == printed.err == ""
 
 
+@pytest.mark.slow
 def test_the_table_says_how_good_and_why_it_stopped(folder, capsys):
     arguments = ["run", str(folder / "line.py"), "--option", "height=2"]
     assert main([*arguments, "--json", str(folder / "line.json")]) == 0
@@ -182,6 +183,7 @@ def test_the_table_says_how_good_and_why_it_stopped(folder, capsys):
     assert not list(folder.glob(".*"))  # no part of an unfinished file
 
 
+@pytest.mark.slow
 def test_a_run_resumes_from_its_checkpoint(folder, capsys):
     arguments = ["run", str(folder / "line.py"), "--quiet", "--json", "-"]
     arguments += ["--checkpoint", str(folder / "line.checkpoint")]
@@ -192,6 +194,7 @@ def test_a_run_resumes_from_its_checkpoint(folder, capsys):
     assert records[0]["rel_l2"] == records[1]["rel_l2"]
 
 
+@pytest.mark.slow
 def test_float32_is_an_argument(folder, capsys):
     arguments = ["run", str(folder / "line.py"), "--dtype", "float32", "--json", "-"]
     assert main(arguments) == 0
@@ -207,6 +210,7 @@ def test_the_solution_and_its_picture_are_saved(folder):
     assert {path.name for path in saved.parent.iterdir()} == {"line.png", saved.name}
 
 
+@pytest.mark.slow
 def test_an_exported_solution_runs_without_sobng(folder):
     saved, target = folder / "out" / "line.sobng", folder / "line.bin"
     main(["run", str(folder / "line.py"), "--quiet", "--out", str(saved.parent)])

@@ -54,7 +54,15 @@ def docstring(name: str) -> str:
     return getattr(getattr(sobng, name), "__doc__", None) or ""
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def page_cases():
+    """Every page; the first one of the documentation repeats the README."""
+    for page in PAGES:
+        name = str(page.relative_to(ROOT))
+        marks = pytest.mark.slow if name == "docs/index.md" else ()
+        yield pytest.param(page, id=name, marks=marks)
+
+
+@pytest.mark.parametrize("page", page_cases())
 def test_the_code_of_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run_blocks(page.read_text(), str(page), {"__name__": page.stem})

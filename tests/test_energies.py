@@ -152,6 +152,7 @@ def test_a_decrease_far_below_the_rounding_of_the_loss_is_seen():
     assert jnp.allclose(slope.decrease(1e9 * step, here, 4.0), 1.0)
 
 
+@pytest.mark.slow
 def test_a_ground_state_has_norm_one_and_is_positive():
     wall = sn.Dirichlet(INTERVAL.boundary, 0.0)
     energy = sn.Energy(dirichlet, INTERVAL, conditions=[wall], normalise="l2")

@@ -63,6 +63,7 @@ def orders(errors):
     return jnp.log2(errors[:-1] / errors[1:])
 
 
+@pytest.mark.slow
 def test_implicit_steps_of_a_network_have_the_order_of_the_method():
     motion = in_motion(heat)
     solver = sn.FittedRungeKutta(dfx.Kvaerno3(), corrections=8)

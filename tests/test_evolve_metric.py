@@ -75,6 +75,7 @@ def frozen(jet, field, num=32):
     return galerkin(made, field, points, weights, held_out, jr.key(4)), weights
 
 
+@pytest.mark.slow
 def test_frozen_features_move_along_the_projection_in_h1(getkey):
     motion, weights = frozen(check_metric(H1, 1), network(8, getkey()))
     points = motion.table.points

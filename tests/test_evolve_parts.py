@@ -216,6 +216,7 @@ def test_points_follow_the_slopes_with_weights_of_an_integral(getkey):
     assert abs(mean - 2 / 3) < 0.02
 
 
+@pytest.mark.slow
 def test_a_wall_that_moves_in_time_is_followed_exactly():
     # u = x sin t + exp(-t) sin(pi x), with the source that belongs to it.
     def rhs(u, t, x, args):
@@ -241,6 +242,7 @@ def test_a_wall_that_moves_in_time_is_followed_exactly():
     assert abs(u(jnp.asarray([1.0])) - jnp.sin(0.5)) < 1e-15
 
 
+@pytest.mark.slow
 def test_insulated_walls_are_kept_by_rows_and_an_event_ends_the_run():
     rod = sn.Interval(0.0, 1.0)
     evolution = sn.Evolution(

@@ -198,6 +198,7 @@ def test_the_wasserstein_factor_solves_the_weighted_elliptic_equation():
     assert jnp.allclose(factor.T @ factor, wanted, rtol=1e-8, atol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", [1, 2])
 def test_boundary_terms_are_those_of_the_minimal_extension(order):
     system = make_system(60)

@@ -113,6 +113,7 @@ def test_derivatives_in_boundary_data_agree_with_finite_differences():
         assert jnp.allclose(found[i], (ends[0] - ends[1]) / (2 * step), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_all_parameters_start_and_move_with_the_arguments():
     field = sn.MLP(1, width=8, key=jr.key(2))
     motion = sn.motion(
@@ -156,6 +157,7 @@ def test_evolve_is_differentiable_in_its_arguments():
         assert jnp.allclose(jnp.stack(found), jnp.stack(expected), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_steps_that_are_taken_again_have_the_derivative_of_the_steps(heat):
     still = heat.projected
     y0 = heat.start(0.0)

@@ -210,6 +210,7 @@ def test_unusable_values_are_refused(name, options):
     assert repr(value) in str(caught.value)
 
 
+@pytest.mark.slow
 def test_the_elements_on_the_l_shape_solve_the_problem(getkey):
     case = load("poisson_l_shape").case(data="unit")
     equation, wall = case.problem.conditions
@@ -224,6 +225,7 @@ def test_the_elements_on_the_l_shape_solve_the_problem(getkey):
         assert data["l2"] < 1e-8 and data["h1"] < 1e-7
 
 
+@pytest.mark.slow
 def test_the_singular_terms_of_the_l_shape_are_harmonic(getkey):
     module = load("poisson_l_shape")
     inside = points_of(module.l_shape.interior, 64, getkey())

@@ -59,6 +59,7 @@ def test_the_same_problem_again_compiles_nothing():
     assert again.stats["compilations"] == 0
 
 
+@pytest.mark.slow
 def test_the_natural_gradient_alone_passes_a_first_order_rival():
     def run(solver):
         field = sn.MLP(1, width=12, key=jax.random.key(0))
@@ -259,6 +260,7 @@ def test_features_that_fail_are_given_up_for_a_network_also_on_resuming(tmp_path
     assert np.array_equal(whole(x), resumed(x))
 
 
+@pytest.mark.slow
 def test_a_network_that_was_chosen_to_be_trained_is_never_given_up():
     def equations(u, x, args):
         return sn.partial(u, 0, 0)(x) + jnp.array([1.0, 2.0, 3.0], x.dtype)
@@ -345,6 +347,7 @@ def test_a_step_needs_no_more_memory_than_four_jacobians_and_factors(
     assert used <= 4 * rows * system.num_params * 8
 
 
+@pytest.mark.slow
 def test_several_seeds_are_trained_at_once_by_vmap():
     points = sn.discretise(PROBLEM, 40, key=jax.random.key(1))
 

@@ -131,6 +131,7 @@ class Reparametrised(eqx.Module):
         return sn.combine(params, sn.partition(self.field.value)[1])(x)
 
 
+@pytest.mark.slow
 def test_the_undamped_motion_does_not_see_the_parametrisation(getkey):
     from sobng.linalg.spectrum import least_squares_spectrum
 
