@@ -25,13 +25,18 @@ CHUNK = 256
 derivative may outweigh its Jacobian row, so their number, not that of all points,
 bounds the memory of an assembly."""
 
+AT_ONCE = 4096
+"""Points at which residuals are evaluated together: those of many features at many points
+would outweigh every matrix."""
+
+BLOCK = 2048
+"""Points whose rows are in memory together where normal equations are summed up."""
 
 LARGE = 100_000
 """Parameters of fields whose residual is taken a few points at a time, too."""
 
 LEAN = 64
 """How many then."""
-
 
 FACTORS = 2**24
 """Numbers in the outer products of the points that are differentiated together."""
@@ -50,14 +55,6 @@ def chunked(function: Callable, chunk: int | None, *arrays: Array) -> PyTree:
     index = jnp.minimum(jnp.arange(num * chunk), size - 1).reshape(num, chunk)
     blocks = jax.lax.map(lambda i: mapped(*(a[i] for a in arrays)), index)
     return jax.tree.map(lambda b: b.reshape(-1, *b.shape[2:])[:size], blocks)
-
-
-AT_ONCE = 4096
-"""Points at which residuals are evaluated together: those of many features at many points
-would outweigh every matrix."""
-
-BLOCK = 2048
-"""Points whose rows are in memory together where normal equations are summed up."""
 
 
 def _blocks(points: Array, weights: Array) -> tuple[Array, Array]:

@@ -9,13 +9,12 @@ from sobng.search.radius import RadiusSearch
 from sobng.solvers.gauss_newton import GaussNewton
 from sobng.solvers.natural_gradient import NaturalGradient
 from sobng.stages.features import features_of, LOW
-from sobng.stages.network import fresh_network, GOOD
-from sobng.stages.stage import AbstractStage, settled
+from sobng.stages.network import fresh_network
+from sobng.stages.stage import AbstractStage, GOOD, settled
 
 
 POOR = 1e-2
 """The error of a linear stage whose features are given up for a network."""
-
 
 CAREFUL = 0.75
 """The gain ratio asked of a step whose points are not seen again: where the model is poor on
@@ -54,7 +53,8 @@ class AllParameters(AbstractStage):
         """**Arguments:**
 
         - `solver`: any solver that `solve` accepts; by default
-            [`sobng.GaussNewton`][], or [`sobng.NaturalGradient`][] for an energy.
+            [`sobng.GaussNewton`][], or [`sobng.NaturalGradient`][] for an energy. With
+            `fresh` its search asks for a gain ratio of 0.75.
         - `max_steps`: the most steps of this stage; no limit of its own by default.
         - `fresh`: steps after which points are drawn anew, where the sampler is random.
             For fields with far more parameters than there is memory for points, which

@@ -25,12 +25,14 @@ MANY = 2.0
 """The same beyond three dimensions, where the best one may be far below the first: features
 of a small bandwidth span the polynomials, which the smoothest solutions need."""
 
-
 FINER = (2**-0.5, 2**0.5, 2**-0.25, 2**0.25)
 """Then these times the best one so far, in turn."""
 
 FAIR = 1e-6
 """Below this relative residual the bandwidth does not matter."""
+
+FOLLOWED = 1e-3
+"""The part of the held-out loss below which features follow a solution, if only roughly."""
 
 
 def undamped(dim: int) -> GaussNewton:
@@ -48,10 +50,6 @@ def blanked(unknown: PyTree) -> PyTree:
         unknown,
         linear_leaves(unknown),
     )
-
-
-FOLLOWED = 1e-3
-"""The part of the held-out loss below which features follow a solution, if only roughly."""
 
 
 def relative_residual(

@@ -13,11 +13,8 @@ from sobng.fields.mlp import MLP
 from sobng.problem import Energy
 from sobng.solvers.gauss_newton import GaussNewton
 from sobng.stages.features import LOW
-from sobng.stages.stage import AbstractStage, Context, settled
+from sobng.stages.stage import AbstractStage, Context, GOOD, settled
 
-
-GOOD = 1e-6
-"""The error of a linear stage that is not trained further."""
 
 WIDTH = {1: 15, 2: 30, 3: 30}
 """Of two hidden layers of tanh: a third of the rows that features needed."""

@@ -12,6 +12,10 @@ from sobng.collocation import Collocation
 from sobng.problem import Energy, Problem
 
 
+GOOD = 1e-6
+"""The error of a linear stage that is not trained further."""
+
+
 class Context(eqx.Module):
     """What a stage is given to decide with; stages return new unknowns, never change it.
 
