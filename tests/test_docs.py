@@ -62,7 +62,7 @@ def page_cases():
         yield pytest.param(page, id=name, marks=marks)
 
 
-@pytest.mark.parametrize("page", page_cases())
+@pytest.mark.parametrize("page", list(page_cases()))
 def test_the_code_of_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run_blocks(page.read_text(), str(page), {"__name__": page.stem})
