@@ -11,11 +11,10 @@ import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from sobng.clock import Clock
-from sobng.collocation import PointPlan
 from sobng.error import Estimate, estimate_error
 from sobng.exact import normalised
-from sobng.fields.graded import grading_of
 from sobng.fields.partition import combine, linear_leaves
+from sobng.points import Points
 from sobng.problem import Energy, Problem
 from sobng.records import history_of, Record
 from sobng.results import RESULTS
@@ -66,7 +65,7 @@ class Loop:
         problem: Problem | Energy,
         unknown: PyTree,
         args: Any,
-        points: PointPlan,
+        points: Points,
         stages: Sequence[AbstractStage],
         settings: Settings,
         key: jax.Array,
@@ -80,7 +79,7 @@ class Loop:
         self.settings = settings
         self.key = key
         self.owned = owned
-        self.dtype = points.dtype_of(unknown)
+        self.dtype = points.plan.dtype_of(unknown)
         least = reachable(self.dtype)
         if settings.tolerance is not None and settings.tolerance < least:
             raise ValueError(
@@ -89,12 +88,8 @@ class Loop:
                 "`sobng.enable_x64()` first, or ask for less."
             )
         self.tolerance = least if settings.tolerance is None else settings.tolerance
-        self.level = 0
         self.linear = _num_linear(unknown)
-        self.training = points.training(0)
-        self.held_out = points.held_out(self.training)
-        self.grading = None
-        self._follow()
+        points.follow(unknown)
         self.clock = Clock()
         self.records: list[Record] = []
         self.step = 0
@@ -107,7 +102,7 @@ class Loop:
         self.sizes = (0, 0)
         names = [stage.name for stage in stages]
         self.resumer = Resumer(
-            settings.checkpoint, unknown, args, key, self.training, names
+            settings.checkpoint, unknown, args, key, points.training, names
         )
         self._restore(self.resumer.saved)
 
@@ -116,9 +111,8 @@ class Loop:
             return
         self.step = saved.step
         self.estimated = saved.estimated
-        self.level = saved.level
+        self.points.enlarge(saved.level)
         self.score = saved.score
-        self.training = self.points.training(saved.level)
         self.estimate = Estimate(saved.error, saved.reason)
         self.records = list(saved.records)
         self.done = {done.number: done for done in saved.done}
@@ -159,8 +153,8 @@ class Loop:
             problem=self.problem,
             unknown=self.unknown,
             args=self.args,
-            training=self.training,
-            held_out=self.held_out,
+            training=self.points.training,
+            held_out=self.points.held_out,
             key=jax.random.fold_in(self.key, number),
             tolerance=self.tolerance,
             asked=self.settings.tolerance is not None,
@@ -168,7 +162,7 @@ class Loop:
             residual=self._residual(),
             owned=self.owned,
             done=tuple(d.name for d in self.done.values() if d.number < number),
-            points=self._graded_points,
+            points=self.points.graded,
             out_of_time=self._out_of_time,
         )
 
@@ -188,19 +182,19 @@ class Loop:
         if saved is None:
             self._keep_share()
         context = dataclasses.replace(
-            context, unknown=self.unknown, training=self.training
+            context, unknown=self.unknown, training=self.points.training
         )
         if saved is None:
             self.unknown = stage.begin(context)
             self._follow(before)
             context = dataclasses.replace(
-                context, unknown=self.unknown, training=self.training
+                context, unknown=self.unknown, training=self.points.training
             )
         solver, steps = adapt(stage.solver(context))
         moves = stage.moves(context)
         fresh = getattr(stage, "fresh", None)
         if saved is not None and fresh and saved.step - saved.begun >= fresh:
-            self.training = self._drawn(saved.step - saved.step % fresh)
+            self.points.draw(saved.step - saved.step % fresh)
         system, watch = self._systems(moves)
         params, bound = system.params, bind(solver, system)
         state = init_solver(bound, system, params, self.args)
@@ -233,13 +227,15 @@ class Loop:
                     marks.append((self.step, loss))
                 refined = self._look(stage, system, watch, params, look, loss)
                 if refined:
-                    system, watch = self._refine(moves, params)
+                    self.unknown = combine(params, system.rest)
+                    self.points.enlarge(self.points.level + 1)
+                    system, watch = self._systems(moves)
                     bound = bind(solver, system)
                     state = init_solver(bound, system, params, self.args)
                     best_loss, marks = math.inf, []
                 elif fresh and self.step % fresh == 0:
-                    self.training = self._drawn(self.step)
-                    system = system.with_points(self.training)
+                    self.points.draw(self.step)
+                    system = system.with_points(self.points.training)
                     bound = bind(solver, system)
                     state = on_other_points(bound, system, params, state, self.args)
                 if self.resumer.due(self.step):
@@ -263,32 +259,19 @@ class Loop:
         finally:
             self._keep_better(number, before, system, watch, best)
 
-    def _graded_points(self, grading):
-        training = self.points.training(self.level, grading)
-        return training, self.points.held_out(training, grading)
-
     def _follow(self, scored: PyTree = None) -> None:
-        """Points that are dense where the field stretches its coordinates; the score of
-        another unknown is then one on these points."""
-        grading = grading_of(self.unknown)
-        if grading is None and self.grading is None:
-            return
-        self.grading = grading
-        self.training, self.held_out = self._graded_points(grading)
-        if scored is not None and self.score is not None:
-            watch = System(self.problem, scored, self.held_out)
+        """Lets the points follow the unknown; the score of another is then one on these."""
+        moved = self.points.follow(self.unknown)
+        if moved and scored is not None and self.score is not None:
+            watch = System(self.problem, scored, self.points.held_out)
             self.score = float(loss_of(watch, watch.params, self.args))
 
     def _keep_share(self) -> None:
         """More points for a field that a stage enlarged, in proportion."""
         grown = _num_linear(self.unknown) / max(1, self.linear)
         level = round(math.log2(grown)) if grown > 1 else 0
-        if level > self.level and self.points.refinable:
-            self.level = level
-            self.training = self.points.training(level, self.grading)
-
-    def _drawn(self, draw: int):
-        return self.points.training(self.level, self.grading, draw=draw)
+        if level > self.points.level and self.points.refinable:
+            self.points.enlarge(level)
 
     def _keep_better(self, number, before, system, watch, best) -> None:
         """Undoes a stage that made the held-out loss larger than the stage before it."""
@@ -312,7 +295,7 @@ class Loop:
             step=self.step,
             estimated=self.estimated,
             begun=begun,
-            level=self.level,
+            level=self.points.level,
             score=self.score,
             error=self.estimate.error,
             reason=self.estimate.reason,
@@ -328,9 +311,9 @@ class Loop:
         def make(points):
             return System(self.problem, self.unknown, points, moves=moves)
 
-        system = make(self.training)
+        system = make(self.points.training)
         self.sizes = (system.num_params, system.rows(self.args))
-        return system, make(self.held_out)
+        return system, make(self.points.held_out)
 
     def _residual(self) -> float | None:
         """The held-out residual over that of a field which is zero, where no error is
@@ -338,14 +321,7 @@ class Loop:
         problem = self.problem
         if self.score is None or problem.dim <= LOW or isinstance(problem, Energy):
             return None
-        return relative_residual(problem, self.unknown, self.held_out, self.args)
-
-    def _refine(self, moves, params):
-        self.level += 1
-        self.training = self.points.training(self.level, grading_of(self.unknown))
-        system = System(self.problem, self.unknown, self.training, moves=moves)
-        self.unknown = combine(params, system.rest)
-        return self._systems(moves)
+        return relative_residual(problem, self.unknown, self.points.held_out, self.args)
 
     def _look(self, stage, system, watch, params, look, loss) -> bool:
         """Records one look; whether the run over-fits and may be given more points."""
@@ -381,7 +357,7 @@ class Loop:
         scale = float(jnp.finfo(self.dtype).eps) ** 1.5
         spread = held_out > OVERFIT * loss and held_out > scale * self.records[0].loss
         now = self.step % 20 == 0 or bool(look.done)
-        return spread and now and self.level < MAX_LEVEL
+        return spread and now and self.points.level < MAX_LEVEL
 
     def _good_enough(self, steps, params, rest) -> bool:
         """Estimates the error now and then, ever more rarely; whether it will do."""
@@ -425,7 +401,7 @@ class Loop:
         return False
 
     def _solution(self) -> Solution:
-        self.unknown = normalised(self.problem, self.unknown, self.training)
+        self.unknown = normalised(self.problem, self.unknown, self.points.training)
         if bool(self.result == RESULTS.successful):
             asked = self.settings.tolerance is not None
             self.result = RESULTS.stagnated if asked else RESULTS.converged

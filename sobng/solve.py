@@ -14,6 +14,7 @@ from sobng.collocation import PointPlan
 from sobng.exact import impose
 from sobng.fields.partition import linear_leaves, partition
 from sobng.loop import Loop
+from sobng.points import Points
 from sobng.problem import Energy, Problem
 from sobng.settings import Settings
 from sobng.solution import Solution
@@ -161,7 +162,7 @@ def run_stages(
     """All stages on a statement that is known to be a good one."""
     moving = _moving(unknown, stages)
     share = moving / _rows_per_point(problem, unknown, args)
-    points = PointPlan(problem, collocation, share, point_key)
+    points = Points(PointPlan(problem, collocation, share, point_key))
     loop = Loop(problem, unknown, args, points, stages, settings, run_key, owned)
     with lapack_threads(moving):
         return loop, loop.run()
@@ -179,7 +180,7 @@ def _differentiable(solution, problem, loop, args, values) -> Solution:
             "The minimiser of an `Energy` cannot be differentiated in `args` yet. State "
             "its equation as a `Problem`."
         )
-    system = System(problem, solution.field, loop.training)
+    system = System(problem, solution.field, loop.points.training)
     jacobian = system.jacobian(system.params, values)
     params = attach(system.params, lambda p: system.residual(p, args), jacobian)
     return eqx.tree_at(lambda s: s.field, solution, system.unknown(params))
