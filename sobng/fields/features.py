@@ -1,8 +1,11 @@
 """Random sine features: a network whose last layer alone is solved for."""
 
+from typing import Any
+
 import equinox as eqx
 import jax.numpy as jnp
 import jax.random as jr
+from jaxtyping import Array
 
 from sobng.fields.mlp import MLP
 from sobng.typing import Key
@@ -52,9 +55,25 @@ def sine_features(
             f"`few` is a part of the {num} features. Got {few}. Give a number from 0 to "
             f"{num}."
         )
-    field_key, direction_key, radius_key, phase_key = jr.split(key, 4)
-    field = MLP(dim, out=out, width=num, activation=jnp.sin, key=field_key)
-    dtype = field.weights[0].dtype
+    # Without the arrays of a network, which would be drawn only to be replaced.
+    field: Any = eqx.filter_eval_shape(
+        MLP, dim, out=out, width=num, activation=jnp.sin, key=key
+    )
+    first, last = field.weights
+    frequencies, phases = _waves(key, dim, num, few, first.dtype)
+    zeros = [jnp.zeros(a.shape, a.dtype) for a in (last, field.biases[1])]
+    return eqx.tree_at(
+        lambda f: (f.weights[0], f.biases[0], f.weights[1], f.biases[1]),
+        field,
+        (frequencies, phases, *zeros),
+    )
+
+
+@eqx.filter_jit
+def _waves(key: Key, dim: int, num: int, few: int, dtype: Any) -> tuple[Array, Array]:
+    """Frequencies and phases, by one program: each of its operations by itself would
+    compile for as long as all of them."""
+    _, direction_key, radius_key, phase_key = jr.split(key, 4)
     direction = jr.normal(direction_key, (num, dim), dtype)
     seen = jnp.full((num, 1), dim)
     if few and dim > PAIR:
@@ -66,9 +85,4 @@ def sine_features(
     direction = direction / jnp.linalg.norm(direction, axis=1, keepdims=True)
     radius = jr.uniform(radius_key, (num, 1), dtype) ** (1 / seen.astype(dtype))
     phase = jr.uniform(phase_key, (num,), dtype, -jnp.pi, jnp.pi)
-    zeros = jnp.zeros_like(field.weights[1])
-    return eqx.tree_at(
-        lambda f: (f.weights[0], f.biases[0], f.weights[1]),
-        field,
-        (radius * direction, phase, zeros),
-    )
+    return radius * direction, phase
