@@ -95,7 +95,8 @@ def estimate_error(
     whole = System(problem, unknown, _many_points(problem, key))
     rough = 0.0
     if not left < ENOUGH:
-        rough = float(_rough_part(whole, args, observe, key, start))
+        waves = _random_waves(key, _shapes(whole), problem.dim, whole.collocation.dtype)
+        rough = float(_rough_part(whole, args, observe, waves, start))
     noise = float(_noise(whole, observe, key))
     estimate = math.hypot(size, min(left, 1.0) * rough, noise)
     if not math.isfinite(estimate):
@@ -211,8 +212,35 @@ def _norm(values, weights):
     return jnp.sqrt(jnp.sum(weights[:, None] * values**2))
 
 
+def _shapes(system: System) -> dict[str | None, tuple[int, ...]]:
+    """The shapes of the values of the fields of an unknown."""
+    point = jax.ShapeDtypeStruct((system.problem.dim,), system.collocation.dtype)
+    fields = entries(system.unknown(system.params))
+    return {k: jax.eval_shape(f, point).shape for k, f in fields.items() if callable(f)}
+
+
 @eqx.filter_jit
-def _rough_part(system: System, args: Any, observe: Any, key: jax.Array, cut: float):
+def _random_waves(key, shapes, dim: int, dtype: Any):
+    """Directions, and for every field amplitudes and phases: apart from what is done with
+    them, so that a run compiles it once and not for each field that it tries."""
+    direction_key, wave_key = jr.split(key)
+    directions = jr.normal(direction_key, (WAVES, dim), dtype)
+    directions = directions / jnp.linalg.norm(directions, axis=1, keepdims=True)
+
+    def fluctuation(key, i, shape):
+        mix_key, shift_key = jr.split(jr.fold_in(key, i))
+        mix = jr.normal(mix_key, shape, dtype)
+        return mix, jr.uniform(shift_key, (), dtype, 0, 2 * jnp.pi)
+
+    keys = jr.split(wave_key, WAVES)
+    return directions, {
+        name: jax.vmap(lambda key, i=i, shape=shape: fluctuation(key, i, shape))(keys)
+        for i, (name, shape) in enumerate(shapes.items())
+    }
+
+
+@eqx.filter_jit
+def _rough_part(system: System, args: Any, observe: Any, waves: Any, cut: float):
     """The relative error of a residual too rough for any features.
 
     Its power is measured at random wave vectors beyond the bandwidth `cut`, and divided
@@ -236,11 +264,9 @@ def _rough_part(system: System, args: Any, observe: Any, key: jax.Array, cut: fl
 
     r = jax.vmap(lambda x: residual(u, x))(points)
     dim, num = points.shape[1], points.shape[0]
-    direction_key, wave_key = jr.split(key)
+    directions, fluctuations = waves
     reach = jnp.linspace(0, 1, WAVES, dtype=points.dtype)
     lengths = cut * jnp.exp(reach * jnp.log(jnp.asarray(REACH, points.dtype)))
-    directions = jr.normal(direction_key, (WAVES, dim), points.dtype)
-    directions = directions / jnp.linalg.norm(directions, axis=1, keepdims=True)
     vectors = lengths[:, None] * directions
     share = weights / jnp.sum(weights)
 
@@ -251,23 +277,11 @@ def _rough_part(system: System, args: Any, observe: Any, key: jax.Array, cut: fl
         # Sampling noise puts the mean square over the number of points everywhere.
         return jnp.sum(sine**2 + cosine**2)
 
-    def symbol(vector, key):
-        def fluctuation(field, i):
-            shape = jax.eval_shape(field, points[0]).shape
-            mix_key, shift_key = jr.split(jr.fold_in(key, i))
-            mix = jr.normal(mix_key, shape, points.dtype)
-            shift = jr.uniform(shift_key, (), points.dtype, 0, 2 * jnp.pi)
+    def symbol(vector, fluctuations):
+        def wave(mix, shift):
+            return lambda x: mix * jnp.sin(jnp.sum(vector * cell(x)) + shift)
 
-            def wave(x):
-                return mix * jnp.sin(jnp.sum(vector * cell(x)) + shift)
-
-            return wave
-
-        parts = {
-            name: fluctuation(field, i)
-            for i, (name, field) in enumerate(entries(u).items())
-            if callable(field)
-        }
+        parts = {name: wave(*pair) for name, pair in fluctuations.items()}
         v = parts if isinstance(u, dict) else parts[None]
 
         def change(function, x):
@@ -279,7 +293,7 @@ def _rough_part(system: System, args: Any, observe: Any, key: jax.Array, cut: fl
 
     mean_square = jnp.sum(share[:, None] * r**2)
     powers = jnp.maximum(jax.vmap(power)(vectors) - mean_square / num, 0)
-    symbols = jax.vmap(symbol)(vectors, jr.split(wave_key, WAVES))
+    symbols = jax.vmap(symbol)(vectors, fluctuations)
     density = powers * lengths**dim
     total = jnp.maximum(jnp.sum(density), jnp.finfo(points.dtype).tiny)
     square = mean_square * jnp.sum(density / symbols) / total

@@ -357,6 +357,11 @@ class System(eqx.Module):
             return energy
         return energy + 0.5 * jnp.sum(self.residual(params, args) ** 2)
 
+    def moving_all(self, params: PyTree) -> "System":
+        """The same system at the given parameters, of which all move that can."""
+        both = partition(self.unknown(params))
+        return eqx.tree_at(lambda s: (s.params, s.rest), self, both)
+
     def with_points(self, collocation: Collocation) -> "System":
         """The same system on other points (of the same number: nothing compiles)."""
         collocation = collocation.astype(self.collocation.dtype)

@@ -3,6 +3,7 @@
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array
@@ -83,6 +84,7 @@ def _waves(key: Key, dim: int, num: int, few: int, dtype: Any) -> tuple[Array, A
         direction = direction.at[:few].set(jnp.where(hidden, 0, direction[:few]))
         seen = seen.at[:few].set(PAIR)
     direction = direction / jnp.linalg.norm(direction, axis=1, keepdims=True)
-    radius = jr.uniform(radius_key, (num, 1), dtype) ** (1 / seen.astype(dtype))
-    phase = jr.uniform(phase_key, (num,), dtype, -jnp.pi, jnp.pi)
-    return radius * direction, phase
+    keys = jnp.stack([radius_key, phase_key])
+    radius, phase = jax.vmap(lambda k: jr.uniform(k, (num,), dtype))(keys)
+    radius = radius[:, None] ** (1 / seen.astype(dtype))
+    return radius * direction, jnp.pi * (2 * phase - 1)
