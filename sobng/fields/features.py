@@ -1,5 +1,7 @@
 """Random sine features: a network whose last layer alone is solved for."""
 
+import functools as ft
+import math
 from typing import Any
 
 import equinox as eqx
@@ -14,6 +16,9 @@ from sobng.typing import Key
 
 PAIR = 2
 """Coordinates that a feature of few sees."""
+
+AT_LEAST = 1024
+"""Features that are drawn in any case, so that one program draws for most sizes."""
 
 
 def sine_features(
@@ -61,7 +66,9 @@ def sine_features(
         MLP, dim, out=out, width=num, activation=jnp.sin, key=key
     )
     first, last = field.weights
-    frequencies, phases = _waves(key, dim, num, few, first.dtype)
+    size = max(AT_LEAST, 2 ** math.ceil(math.log2(num)))
+    frequencies, phases = _waves(key, dim, size, few, first.dtype)
+    frequencies, phases = frequencies[:num], phases[:num]
     zeros = [jnp.zeros(a.shape, a.dtype) for a in (last, field.biases[1])]
     return eqx.tree_at(
         lambda f: (f.weights[0], f.biases[0], f.weights[1], f.biases[1]),
@@ -70,21 +77,23 @@ def sine_features(
     )
 
 
-@eqx.filter_jit
-def _waves(key: Key, dim: int, num: int, few: int, dtype: Any) -> tuple[Array, Array]:
+@ft.partial(jax.jit, static_argnums=(1, 2, 4))
+def _waves(key: Key, dim: int, size: int, few: Any, dtype: Any) -> tuple[Array, Array]:
     """Frequencies and phases, by one program: each of its operations by itself would
-    compile for as long as all of them."""
+    compile for as long as all of them. Neither `few` nor a size below `size`, whose
+    numbers are the first ones, compiles another."""
     _, direction_key, radius_key, phase_key = jr.split(key, 4)
-    direction = jr.normal(direction_key, (num, dim), dtype)
-    seen = jnp.full((num, 1), dim)
-    if few and dim > PAIR:
+    direction = jr.normal(direction_key, (size, dim), dtype)
+    seen = jnp.full((size, 1), dim)
+    if dim > PAIR:
         # Independent of the other draws, which are the same for every `few`.
-        order = jr.uniform(jr.fold_in(direction_key, 1), (few, dim))
+        order = jr.uniform(jr.fold_in(direction_key, 1), (size, dim))
+        sparse = jnp.arange(size)[:, None] < few
         hidden = jnp.argsort(jnp.argsort(order, axis=1), axis=1) >= PAIR
-        direction = direction.at[:few].set(jnp.where(hidden, 0, direction[:few]))
-        seen = seen.at[:few].set(PAIR)
+        direction = jnp.where(sparse & hidden, 0, direction)
+        seen = jnp.where(sparse, PAIR, seen)
     direction = direction / jnp.linalg.norm(direction, axis=1, keepdims=True)
     keys = jnp.stack([radius_key, phase_key])
-    radius, phase = jax.vmap(lambda k: jr.uniform(k, (num,), dtype))(keys)
+    radius, phase = jax.vmap(lambda k: jr.uniform(k, (size,), dtype))(keys)
     radius = radius[:, None] ** (1 / seen.astype(dtype))
     return radius * direction, jnp.pi * (2 * phase - 1)
