@@ -4,13 +4,13 @@ import itertools
 import warnings
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
 from sobng.fields.algebra import add, entries, rebuild
+from sobng.once import once
 from sobng.problem import Dirichlet, Energy, evaluate, Problem
 
 
@@ -123,7 +123,7 @@ def _check_finite(problem, unknown, args, dtype) -> None:
             )
 
 
-@eqx.filter_jit
+@once
 def _finite(problem, unknown, args, tried) -> tuple[dict, dict]:
     """Whether data are finite at some points, and residuals at the first of them, by one
     program: operation by operation a residual compiles for several times as long."""
@@ -193,7 +193,7 @@ def check_determined(problem: Problem | Energy, unknown: PyTree, args: Any) -> N
             )
 
 
-@eqx.filter_jit
+@once
 def _sees_constant(condition, unknown, args, points, name):
     """For each component of a field, whether a constant in it changes the residual."""
     shape = jax.eval_shape(entries(unknown)[name], points[0]).shape

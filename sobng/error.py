@@ -23,6 +23,7 @@ from sobng.independent import (
     RATIOS,
     widened,
 )
+from sobng.once import once
 from sobng.precision import matmul
 from sobng.problem import Condition, Energy, Problem
 from sobng.system import System
@@ -227,7 +228,7 @@ def _shapes(system: System) -> dict[str | None, tuple[int, ...]]:
     return {k: jax.eval_shape(f, point).shape for k, f in fields.items() if callable(f)}
 
 
-@eqx.filter_jit
+@once
 def _random_waves(key, shapes, dim: int, dtype: Any):
     """Directions, and for every field amplitudes and phases: apart from what is done with
     them, so that a run compiles it once and not for each field that it tries."""
@@ -309,7 +310,7 @@ def _rough_part(system: System, args: Any, observe: Any, waves: Any, cut: float)
     return jnp.sqrt(square) / scale
 
 
-@eqx.filter_jit
+@once
 def _noise(system: System, observe: Any, key: jax.Array):
     """The relative rounding of the values: their change when every parameter changes by
     half its last digit (measured with a larger change, and scaled down), and a unit in
