@@ -170,19 +170,15 @@ def check_determined(problem: Problem | Energy, unknown: PyTree, args: Any) -> N
     A pure Neumann problem, or an incompressible flow without a pressure level, has no
     unique solution.
     """
-    if isinstance(problem, Energy) and not problem.conditions:
+    if isinstance(problem, Energy):
         return
     dtype = _dtype(unknown)
     for name, field in entries(unknown).items():
         if not callable(field) or getattr(field, "satisfies", ()):
             continue
         shape = jax.eval_shape(field, jax.ShapeDtypeStruct((problem.dim,), dtype)).shape
-        seen = np.full(shape[0] if shape else 1, isinstance(problem, Energy))
-        for condition in problem.conditions:
-            if np.all(seen):
-                break
-            points = _points(condition.region, dtype)[:2]
-            seen = seen | _sees_constant(condition, unknown, args, points, name)
+        tried = {c.name: _points(c.region, dtype)[:2] for c in problem.conditions}
+        seen = np.asarray(_sees_constant(problem, unknown, args, tried, name))
         if not np.all(seen):
             which = "" if name is None else f" of '{name}'"
             part = f" in component {np.argmin(seen)}" if shape else ""
@@ -194,22 +190,29 @@ def check_determined(problem: Problem | Energy, unknown: PyTree, args: Any) -> N
 
 
 @once
-def _sees_constant(condition, unknown, args, points, name):
-    """For each component of a field, whether a constant in it changes the residual."""
-    shape = jax.eval_shape(entries(unknown)[name], points[0]).shape
-    units = jnp.eye(shape[0] if shape else 1, dtype=points.dtype)
+def _sees_constant(problem, unknown, args, tried, name):
+    """For each component of a field, whether a constant in it changes a residual."""
+    dtype = _dtype(unknown)
+    point = jax.ShapeDtypeStruct((problem.dim,), dtype)
+    shape = jax.eval_shape(entries(unknown)[name], point).shape
 
-    def change(x, unit):
+    def change(condition, x, unit):
         shift = rebuild(unknown, {name: lambda _: unit if shape else unit[0]})
         _, change = jax.jvp(
             lambda c: condition.residual(add(unknown, shift, c), x, args),
-            (jnp.zeros((), x.dtype),),
-            (jnp.ones((), x.dtype),),
+            (jnp.zeros((), dtype),),
+            (jnp.ones((), dtype),),
         )
         return jnp.any(change != 0)
 
-    at_points = jax.vmap(change, (None, 0))
-    return jnp.any(jax.vmap(at_points, (0, None))(points, units), axis=0)
+    def seen(unit):
+        at = [
+            jax.vmap(lambda x, c=c: change(c, x, unit))(tried[c.name])
+            for c in problem.conditions
+        ]
+        return jnp.any(jnp.concatenate(at))
+
+    return jax.vmap(seen)(jnp.eye(shape[0] if shape else 1, dtype=dtype))
 
 
 def check_corners(problem: Problem | Energy, args: Any) -> None:
