@@ -16,4 +16,6 @@ def once(function: Callable) -> Callable[..., Any]:
     long: for short programs that the host calls once or twice. JAX allows no such choice
     inside of another `jit` or `vmap`.
     """
-    return eqx.filter_jit(function, compiler_options=QUICK)
+    # Equinox hands other keywords to `jax.jit`, which its types do not say.
+    jit: Any = eqx.filter_jit
+    return jit(function, compiler_options=QUICK)
