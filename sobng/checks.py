@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from sobng.fields.algebra import add, entries, rebuild
+from sobng.once import once
 from sobng.problem import Dirichlet, Energy, evaluate, Problem
 
 
@@ -93,30 +94,55 @@ def check_residuals(problem: Problem | Energy, unknown: PyTree, args: Any) -> No
             )
 
     for condition in problem.conditions:
-        label = f"The residual of condition '{condition.name}'"
         if isinstance(condition, Dirichlet):
             _check_datum(condition, unknown, args, dtype)
-        shape_of(condition.residual, label, 1)
-        for x in _points(condition.region, dtype)[:1]:
-            value = condition.residual(unknown, x, args)
-            if not bool(jnp.all(jnp.isfinite(value))):
-                raise ValueError(
-                    f"{label} is not finite at x = {np.asarray(x).tolist()}. Check its "
-                    "data and coefficients there."
-                )
+        shape_of(condition.residual, _label(condition), 1)
+    _check_finite(problem, unknown, args, dtype)
     if isinstance(problem, Energy):
         shape_of(problem.density, "The energy density", 0)
 
 
-def _check_datum(condition: Dirichlet, unknown, args, dtype) -> None:
-    points = _points(condition.region, dtype)
-    values = [evaluate(condition.value, x, args) for x in points]
-    for x, value in zip(points, values, strict=True):
-        if not bool(jnp.all(jnp.isfinite(value))):
+def _label(condition) -> str:
+    return f"The residual of condition '{condition.name}'"
+
+
+def _check_finite(problem, unknown, args, dtype) -> None:
+    tried = {c.name: _points(c.region, dtype) for c in problem.conditions}
+    data, residuals = jax.device_get(_finite(problem, unknown, args, tried))
+    for condition in problem.conditions:
+        points = np.asarray(tried[condition.name])
+        for x in points[~data[condition.name]]:
             raise ValueError(
                 f"The value of condition '{condition.name}' is not finite at "
-                f"x = {np.asarray(x).tolist()}. Give finite data on the whole region."
+                f"x = {x.tolist()}. Give finite data on the whole region."
             )
+        if not residuals[condition.name]:
+            raise ValueError(
+                f"{_label(condition)} is not finite at x = {points[0].tolist()}. Check "
+                "its data and coefficients there."
+            )
+
+
+@once
+def _finite(problem, unknown, args, tried) -> tuple[dict, dict]:
+    """Whether data are finite at some points, and residuals at the first of them, by one
+    program: operation by operation a residual compiles for several times as long."""
+
+    def finite(value):
+        return jnp.all(jnp.isfinite(value))
+
+    data, residuals = {}, {}
+    for condition in problem.conditions:
+        points = tried[condition.name]
+        value = condition.value if isinstance(condition, Dirichlet) else 0.0
+        data[condition.name] = jax.vmap(
+            lambda x, value=value: finite(evaluate(value, x, args))
+        )(points)
+        residuals[condition.name] = finite(condition.residual(unknown, points[0], args))
+    return data, residuals
+
+
+def _check_datum(condition: Dirichlet, unknown, args, dtype) -> None:
     field = entries(unknown).get(condition.of)
     if field is None or not callable(field):
         raise ValueError(
@@ -124,13 +150,13 @@ def _check_datum(condition: Dirichlet, unknown, args, dtype) -> None:
             f"unknown, which has {sorted(map(str, entries(unknown)))}. Name a field with "
             "`of=`."
         )
-    point = jax.ShapeDtypeStruct(points.shape[1:], dtype)
+    point = jax.ShapeDtypeStruct((condition.region.dim,), dtype)
     shape = jax.eval_shape(field, point).shape
     if isinstance(condition.component, tuple):
         shape = (len(condition.component),)
     elif condition.component is not None:
         shape = ()
-    given = values[0].shape
+    given = jax.eval_shape(lambda x: evaluate(condition.value, x, args), point).shape
     if given not in ((), shape):
         raise ValueError(
             f"The value of condition '{condition.name}' has shape {given} at a "
@@ -144,44 +170,49 @@ def check_determined(problem: Problem | Energy, unknown: PyTree, args: Any) -> N
     A pure Neumann problem, or an incompressible flow without a pressure level, has no
     unique solution.
     """
-    if isinstance(problem, Energy) and not problem.conditions:
+    if isinstance(problem, Energy):
         return
     dtype = _dtype(unknown)
     for name, field in entries(unknown).items():
         if not callable(field) or getattr(field, "satisfies", ()):
             continue
         shape = jax.eval_shape(field, jax.ShapeDtypeStruct((problem.dim,), dtype)).shape
-        for component in range(shape[0] if shape else 1):
-            if not _sees_constant(problem, unknown, name, shape, component, args):
-                which = "" if name is None else f" of '{name}'"
-                part = f" in component {component}" if shape else ""
-                raise ValueError(
-                    f"The solution is determined only up to a constant{part}{which}: no "
-                    "condition changes when a constant is added. Add a condition that "
-                    "fixes its level, for instance a value on a boundary part."
-                )
-
-
-def _sees_constant(problem, unknown, name, shape, component, args) -> bool:
-    dtype = _dtype(unknown)
-    unit = np.zeros(shape)
-    unit[component if shape else ()] = 1
-
-    def shifted(c):
-        constant = lambda x: jnp.asarray(unit, dtype)  # noqa: E731
-        shift = rebuild(unknown, {name: constant})
-        return add(unknown, shift, c)
-
-    for condition in problem.conditions:
-        for x in _points(condition.region, dtype)[:2]:
-            _, change = jax.jvp(
-                lambda c, x=x, f=condition: f.residual(shifted(c), x, args),
-                (jnp.zeros((), dtype),),
-                (jnp.ones((), dtype),),
+        tried = {c.name: _points(c.region, dtype)[:2] for c in problem.conditions}
+        seen = np.asarray(_sees_constant(problem, unknown, args, tried, name))
+        if not np.all(seen):
+            which = "" if name is None else f" of '{name}'"
+            part = f" in component {np.argmin(seen)}" if shape else ""
+            raise ValueError(
+                f"The solution is determined only up to a constant{part}{which}: no "
+                "condition changes when a constant is added. Add a condition that "
+                "fixes its level, for instance a value on a boundary part."
             )
-            if bool(jnp.any(change != 0)):
-                return True
-    return isinstance(problem, Energy)
+
+
+@once
+def _sees_constant(problem, unknown, args, tried, name):
+    """For each component of a field, whether a constant in it changes a residual."""
+    dtype = _dtype(unknown)
+    point = jax.ShapeDtypeStruct((problem.dim,), dtype)
+    shape = jax.eval_shape(entries(unknown)[name], point).shape
+
+    def change(condition, x, unit):
+        shift = rebuild(unknown, {name: lambda _: unit if shape else unit[0]})
+        _, change = jax.jvp(
+            lambda c: condition.residual(add(unknown, shift, c), x, args),
+            (jnp.zeros((), dtype),),
+            (jnp.ones((), dtype),),
+        )
+        return jnp.any(change != 0)
+
+    def seen(unit):
+        at = [
+            jax.vmap(lambda x, c=c: change(c, x, unit))(tried[c.name])
+            for c in problem.conditions
+        ]
+        return jnp.any(jnp.concatenate(at))
+
+    return jax.vmap(seen)(jnp.eye(shape[0] if shape else 1, dtype=dtype))
 
 
 def check_corners(problem: Problem | Energy, args: Any) -> None:

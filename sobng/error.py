@@ -23,6 +23,8 @@ from sobng.independent import (
     RATIOS,
     widened,
 )
+from sobng.once import once
+from sobng.precision import matmul
 from sobng.problem import Condition, Energy, Problem
 from sobng.system import System
 
@@ -80,14 +82,13 @@ def estimate_error(
         shapes = independent_features(problem, unknown, key)
     except ValueError as error:
         return Estimate(None, str(error))
-    fit, held = _points(problem, shapes, key)
+    points, fitted = _points(problem, shapes, key)
     start = BANDWIDTHS[problem.dim]
     best = (float("inf"), float("nan"))
     for ratio in RATIOS:
         field = widened(shapes, start * ratio)
-        system = extended_system(problem, unknown, field, fit)
-        watch = extended_system(problem, unknown, field, held)
-        left, size = jax.device_get(_solve_defect(system, watch, args, observe))
+        system = extended_system(problem, unknown, field, points)
+        left, size = jax.device_get(_solve_defect(system, fitted, args, observe))
         best = min(best, (float(left), float(size)))
         if best[0] < ENOUGH:
             break
@@ -95,7 +96,8 @@ def estimate_error(
     whole = System(problem, unknown, _many_points(problem, key))
     rough = 0.0
     if not left < ENOUGH:
-        rough = float(_rough_part(whole, args, observe, key, start))
+        waves = _random_waves(key, _shapes(whole), problem.dim, whole.collocation.dtype)
+        rough = float(_rough_part(whole, args, observe, waves, start))
     noise = float(_noise(whole, observe, key))
     estimate = math.hypot(size, min(left, 1.0) * rough, noise)
     if not math.isfinite(estimate):
@@ -134,8 +136,9 @@ def _many_points(problem, key) -> Collocation:
     return discretise(problem, 64, sampler=sampler, key=jr.fold_in(key, 7))
 
 
-def _points(problem, fields, key) -> tuple[Collocation, Collocation]:
-    """Points to fit the error on, and random ones to see what it leaves.
+def _points(problem, fields, key) -> tuple[Collocation, dict[str, int]]:
+    """For each condition points to fit the error on, and how many they are, and after
+    them random ones to see what it leaves: together, so that all compile once.
 
     Rules up to three dimensions: at random points the roughness of a residual would
     alias into a smooth error that is not there.
@@ -152,54 +155,61 @@ def _points(problem, fields, key) -> tuple[Collocation, Collocation]:
 
     fit, held = jr.split(jr.fold_in(key, 99))
     rule = None if problem.dim <= 3 else sampler(num)
-    return (
-        discretise(problem, num, sampler=rule, key=fit),
-        discretise(problem, num, sampler=sampler(num // 4), key=held),
-    )
+    fit = discretise(problem, num, sampler=rule, key=fit)
+    held = discretise(problem, num, sampler=sampler(num // 4), key=held)
 
+    def join(first, second):
+        return {name: np.concatenate([first[name], second[name]]) for name in first}
 
-def _balance(jacobian, sizes):
-    """A weight for each row that makes the blocks of all conditions equally large.
-
-    Unbalanced, a boundary value weighs as little beside a second derivative as its
-    square wavelength, and an error that comes in through the boundary is not seen.
-    """
-    blocks = jnp.split(jacobian, np.cumsum(sizes)[:-1])
-    norms = jnp.stack([jnp.linalg.norm(block) for block in blocks])
-    tiny = jnp.finfo(jacobian.dtype).tiny
-    weights = jnp.max(norms) / jnp.maximum(norms, tiny)
-    return jnp.repeat(
-        weights, np.asarray(sizes), total_repeat_length=sum(sizes)
-    ), weights
+    points = Collocation(join(fit.points, held.points), join(fit.weights, held.weights))
+    return points, {name: len(first) for name, first in fit.points.items()}
 
 
 @eqx.filter_jit
-def _solve_defect(system: System, watch: System, args: Any, observe: Any):
-    """The left-over part of the residual on other points, and the relative error."""
+def _solve_defect(system: System, fitted: dict[str, int], args: Any, observe: Any):
+    """The left-over part of the residual on the points that were not fitted, and the
+    relative error there."""
     params = system.params
-    jacobian = system.jacobian(params, args)
-    residual = system.residual(params, args)
-    rows, blocks = _balance(jacobian, system.block_sizes(args))
-    jacobian, residual = rows[:, None] * jacobian, rows * residual
+    residual, jacobian = system.linearised(params, args)
+    edges = np.cumsum(system.block_sizes(args))[:-1]
+    blocks = list(
+        zip(jnp.split(residual, edges), jnp.split(jacobian, edges), strict=True)
+    )
+    parts = [
+        fitted[name] / len(system.collocation.points[name]) for name in system.names
+    ]
+    nums = [round(len(r) * part) for (r, _), part in zip(blocks, parts, strict=True)]
+    # Unbalanced, a boundary value weighs as little beside a second derivative as its
+    # square wavelength, and an error that comes in through the boundary is not seen.
+    norms = jnp.stack(
+        [jnp.linalg.norm(j[:num]) for (_, j), num in zip(blocks, nums, strict=True)]
+    )
+    tiny = jnp.finfo(jacobian.dtype).tiny
+    weights = jnp.max(norms) / jnp.maximum(norms, tiny)
+    blocks = [(w * r, w * j) for w, (r, j) in zip(weights, blocks, strict=True)]
+
+    def stacked(which):
+        cut = [(r[s], j[s]) for (r, j), s in zip(blocks, which, strict=True)]
+        return [jnp.concatenate(rows) for rows in zip(*cut, strict=True)]
+
+    residual, jacobian = stacked([slice(num) for num in nums])
+    before, unseen = stacked([slice(num, None) for num in nums])
     scale = jnp.linalg.norm(jacobian, axis=0)
-    scale = jnp.maximum(scale, jnp.finfo(jacobian.dtype).tiny)
-    stacked = jnp.concatenate([jacobian / scale[None], residual[:, None]], axis=1)
-    reduced = jnp.linalg.qr(stacked, mode="r")[: jacobian.shape[1]]
+    scale = jnp.maximum(scale, tiny)
+    stacked_rows = jnp.concatenate([jacobian / scale[None], residual[:, None]], axis=1)
+    reduced = jnp.linalg.qr(stacked_rows, mode="r")[: jacobian.shape[1]]
     left, singular, right = jnp.linalg.svd(reduced[:, :-1], full_matrices=False)
     kept = singular > 1e-11 * singular[0]
     inverse = jnp.where(kept, 1 / jnp.where(kept, singular, 1), 0)
     change = -(right.T @ (inverse * (left.T @ reduced[:, -1]))) / scale
     flat, unravel = jfu.ravel_pytree(params)
-    sizes = watch.block_sizes(args)
-    seen = jnp.repeat(blocks, np.asarray(sizes), total_repeat_length=sum(sizes))
     # The linearised residual, exact to rounding also where the problem is not linear.
-    before, slope = jax.jvp(
-        lambda p: seen * watch.residual(p, args), (params,), (unravel(change),)
-    )
-    leftover = jnp.linalg.norm(before + slope) / jnp.linalg.norm(before)
-    points, weights = _interior(watch)
+    after = before + matmul(unseen, change)
+    leftover = jnp.linalg.norm(after) / jnp.linalg.norm(before)
+    name, points, weights = _interior(system)
+    points, weights = points[fitted[name] :], weights[fitted[name] :]
     look = observed(observe)
-    new = watch.unknown(unravel(flat + change))
+    new = system.unknown(unravel(flat + change))
     error = jax.vmap(lambda x: look(_part(new, "v"), x))(points)
     total = jax.vmap(lambda x: look(new, x))(points)
     return leftover, _norm(error, weights) / _norm(total, weights)
@@ -211,8 +221,35 @@ def _norm(values, weights):
     return jnp.sqrt(jnp.sum(weights[:, None] * values**2))
 
 
+def _shapes(system: System) -> dict[str | None, tuple[int, ...]]:
+    """The shapes of the values of the fields of an unknown."""
+    point = jax.ShapeDtypeStruct((system.problem.dim,), system.collocation.dtype)
+    fields = entries(system.unknown(system.params))
+    return {k: jax.eval_shape(f, point).shape for k, f in fields.items() if callable(f)}
+
+
+@once
+def _random_waves(key, shapes, dim: int, dtype: Any):
+    """Directions, and for every field amplitudes and phases: apart from what is done with
+    them, so that a run compiles it once and not for each field that it tries."""
+    direction_key, wave_key = jr.split(key)
+    directions = jr.normal(direction_key, (WAVES, dim), dtype)
+    directions = directions / jnp.linalg.norm(directions, axis=1, keepdims=True)
+
+    def fluctuation(key, i, shape):
+        mix_key, shift_key = jr.split(jr.fold_in(key, i))
+        mix = jr.normal(mix_key, shape, dtype)
+        return mix, jr.uniform(shift_key, (), dtype, 0, 2 * jnp.pi)
+
+    keys = jr.split(wave_key, WAVES)
+    return directions, {
+        name: jax.vmap(lambda key, i=i, shape=shape: fluctuation(key, i, shape))(keys)
+        for i, (name, shape) in enumerate(shapes.items())
+    }
+
+
 @eqx.filter_jit
-def _rough_part(system: System, args: Any, observe: Any, key: jax.Array, cut: float):
+def _rough_part(system: System, args: Any, observe: Any, waves: Any, cut: float):
     """The relative error of a residual too rough for any features.
 
     Its power is measured at random wave vectors beyond the bandwidth `cut`, and divided
@@ -220,7 +257,7 @@ def _rough_part(system: System, args: Any, observe: Any, key: jax.Array, cut: fl
     """
     u = system.unknown(system.params)
     inside = [c for c in system.problem.conditions if not c.region.is_boundary]
-    points, weights = _interior(system)
+    _, points, weights = _interior(system)
     lower, upper = (jnp.asarray(b, points.dtype) for b in system.problem.domain.bounds)
     cell = lambda x: (2 * x - (lower + upper)) / (upper - lower)
     cells = jax.vmap(cell)(points)
@@ -236,11 +273,9 @@ def _rough_part(system: System, args: Any, observe: Any, key: jax.Array, cut: fl
 
     r = jax.vmap(lambda x: residual(u, x))(points)
     dim, num = points.shape[1], points.shape[0]
-    direction_key, wave_key = jr.split(key)
+    directions, fluctuations = waves
     reach = jnp.linspace(0, 1, WAVES, dtype=points.dtype)
     lengths = cut * jnp.exp(reach * jnp.log(jnp.asarray(REACH, points.dtype)))
-    directions = jr.normal(direction_key, (WAVES, dim), points.dtype)
-    directions = directions / jnp.linalg.norm(directions, axis=1, keepdims=True)
     vectors = lengths[:, None] * directions
     share = weights / jnp.sum(weights)
 
@@ -251,23 +286,11 @@ def _rough_part(system: System, args: Any, observe: Any, key: jax.Array, cut: fl
         # Sampling noise puts the mean square over the number of points everywhere.
         return jnp.sum(sine**2 + cosine**2)
 
-    def symbol(vector, key):
-        def fluctuation(field, i):
-            shape = jax.eval_shape(field, points[0]).shape
-            mix_key, shift_key = jr.split(jr.fold_in(key, i))
-            mix = jr.normal(mix_key, shape, points.dtype)
-            shift = jr.uniform(shift_key, (), points.dtype, 0, 2 * jnp.pi)
+    def symbol(vector, fluctuations):
+        def wave(mix, shift):
+            return lambda x: mix * jnp.sin(jnp.sum(vector * cell(x)) + shift)
 
-            def wave(x):
-                return mix * jnp.sin(jnp.sum(vector * cell(x)) + shift)
-
-            return wave
-
-        parts = {
-            name: fluctuation(field, i)
-            for i, (name, field) in enumerate(entries(u).items())
-            if callable(field)
-        }
+        parts = {name: wave(*pair) for name, pair in fluctuations.items()}
         v = parts if isinstance(u, dict) else parts[None]
 
         def change(function, x):
@@ -279,7 +302,7 @@ def _rough_part(system: System, args: Any, observe: Any, key: jax.Array, cut: fl
 
     mean_square = jnp.sum(share[:, None] * r**2)
     powers = jnp.maximum(jax.vmap(power)(vectors) - mean_square / num, 0)
-    symbols = jax.vmap(symbol)(vectors, jr.split(wave_key, WAVES))
+    symbols = jax.vmap(symbol)(vectors, fluctuations)
     density = powers * lengths**dim
     total = jnp.maximum(jnp.sum(density), jnp.finfo(points.dtype).tiny)
     square = mean_square * jnp.sum(density / symbols) / total
@@ -287,12 +310,12 @@ def _rough_part(system: System, args: Any, observe: Any, key: jax.Array, cut: fl
     return jnp.sqrt(square) / scale
 
 
-@eqx.filter_jit
+@once
 def _noise(system: System, observe: Any, key: jax.Array):
     """The relative rounding of the values: their change when every parameter changes by
     half its last digit (measured with a larger change, and scaled down), and a unit in
     their own last place."""
-    points, _ = _interior(system)
+    _, points, _ = _interior(system)
     points = points[:512]
     look = observed(observe)
     flat, unravel = jfu.ravel_pytree(system.params)
@@ -316,7 +339,9 @@ def _part(unknown, which):
 def _interior(system: System):
     for condition in system.problem.conditions:
         if not condition.region.is_boundary:
-            name = condition.name
-            return system.collocation.points[name], system.collocation.weights[name]
-    name = system.names[0]
-    return system.collocation.points[name], system.collocation.weights[name]
+            names = [condition.name]
+            break
+    else:
+        names = system.names
+    name = names[0]
+    return name, system.collocation.points[name], system.collocation.weights[name]

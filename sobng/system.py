@@ -204,37 +204,48 @@ class System(eqx.Module):
 
         return jnp.concatenate([rows(*part) for part in self._parts()])
 
-    def _derivative(self, condition, params: PyTree, args: Any):
-        """The derivative of a condition's rows at one point, as a function of the
+    def _expansion(self, condition, params: PyTree, args: Any):
+        """A condition's rows at one point and their derivative, as a function of the
         flattened parameters, the point and its weight."""
         _, unravel = jfu.ravel_pytree(params)
 
-        def at(flat, x, weight):
-            u = self.unknown(unravel(flat))
-            scale = jnp.sqrt(condition.weight * weight)
-            return scale * jnp.ravel(condition.residual(u, x, args))
+        def expanded(flat, x, weight):
+            def at(flat):
+                u = self.unknown(unravel(flat))
+                scale = jnp.sqrt(condition.weight * weight)
+                return scale * jnp.ravel(condition.residual(u, x, args))
 
-        return jax.jacrev(at)
+            value, pull = jax.vjp(at, flat)
+            (rows,) = jax.vmap(pull)(jnp.eye(value.size, dtype=value.dtype))
+            return value, rows
 
-    def jacobian(self, params: PyTree, args: Any = None) -> Float[Array, "rows params"]:
-        """The derivative of the residual, point by point, never the stacked vector's.
+        return expanded
+
+    def linearised(
+        self, params: PyTree, args: Any = None
+    ) -> tuple[Float[Array, " rows"], Float[Array, "rows params"]]:
+        """The residual and its derivative, point by point, never the stacked vector's.
 
         Reverse mode through one point costs a few times its residual, whatever the
         number of parameters.
         """
         flat, _ = jfu.ravel_pytree(params)
 
-        def rows(condition, points, weights):
-            derivative = self._derivative(condition, params, args)
-            blocks = chunked(
-                lambda x, weight: derivative(flat, x, weight),
-                self.chunk,
-                points,
-                weights,
+        def blocks(condition, points, weights):
+            expanded = self._expansion(condition, params, args)
+            values, rows = chunked(
+                lambda x, weight: expanded(flat, x, weight), self.chunk, points, weights
             )
-            return self._measured(condition.name, blocks).reshape(-1, flat.size)
+            values, rows = (self._measured(condition.name, b) for b in (values, rows))
+            return jnp.ravel(values), rows.reshape(-1, flat.size)
 
-        return jnp.concatenate([rows(*part) for part in self._parts()])
+        found = [blocks(*part) for part in self._parts()]
+        residual, jacobian = zip(*found, strict=True)
+        return jnp.concatenate(residual), jnp.concatenate(jacobian)
+
+    def jacobian(self, params: PyTree, args: Any = None) -> Float[Array, "rows params"]:
+        """The derivative of the residual: the second half of `linearised`."""
+        return self.linearised(params, args)[1]
 
     def _everywhere(self, at: Callable, points: Array) -> Array:
         """A function at all points. With a large field a derivative remembers one chunk."""
@@ -311,25 +322,19 @@ class System(eqx.Module):
         """`J.T @ J`, of which the lower triangle counts, and `J.T @ r`, summed up over
         chunks of points: `J` is never in memory as a whole."""
         if self.norms:
-            matrix, residual = self.jacobian(params, args), self.residual(params, args)
+            residual, matrix = self.linearised(params, args)
             return gram(matrix), matmul(matrix.T, residual)
         flat, _ = jfu.ravel_pytree(params)
-        u = self.unknown(params)
         square = jnp.zeros((flat.size, flat.size), flat.dtype)
         total = square, jnp.zeros_like(flat)
         for condition, points, weights in self._parts():
-            derivative = self._derivative(condition, params, args)
+            expanded = self._expansion(condition, params, args)
 
-            def values(x, weight, condition=condition):
-                scale = jnp.sqrt(condition.weight * weight)
-                return scale * jnp.ravel(condition.residual(u, x, args))
-
-            def add(total, some, derivative=derivative, values=values):
-                block = chunked(lambda *p: derivative(flat, *p), self.chunk, *some)
+            def add(total, some, expanded=expanded):
+                rest, block = chunked(lambda *p: expanded(flat, *p), self.chunk, *some)
                 block = block.reshape(-1, flat.size)
-                rest = jnp.ravel(jax.vmap(values)(*some))
                 square, gradient = total
-                gradient = gradient + matmul(block.T, rest)
+                gradient = gradient + matmul(block.T, jnp.ravel(rest))
                 return (add_gram(square, block), gradient), None
 
             total, _ = jax.lax.scan(add, total, _blocks(points, weights))
@@ -356,6 +361,11 @@ class System(eqx.Module):
         if not self.names:
             return energy
         return energy + 0.5 * jnp.sum(self.residual(params, args) ** 2)
+
+    def moving_all(self, params: PyTree) -> "System":
+        """The same system at the given parameters, of which all move that can."""
+        both = partition(self.unknown(params))
+        return eqx.tree_at(lambda s: (s.params, s.rest), self, both)
 
     def with_points(self, collocation: Collocation) -> "System":
         """The same system on other points (of the same number: nothing compiles)."""

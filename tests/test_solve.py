@@ -9,9 +9,13 @@ import optimistix as optx
 import pytest
 
 import sobng as sn
-from sobng.solvers.adaptor import bind, init_solver, run_steps
+from sobng.checks import check_statement
+from sobng.clock import Clock
+from sobng.fields.partition import linear_leaves
+from sobng.solvers.adaptor import bind, init_solver, loss_of, run_steps
 from sobng.stages.features import COUNT
 from sobng.stages.stage import AbstractStage
+from sobng.system import System
 
 
 INTERVAL = sn.Interval(0.0, 1.0)
@@ -57,6 +61,41 @@ def test_the_same_problem_again_compiles_nothing():
     sn.solve(PROBLEM, key=jax.random.key(0))
     again = sn.solve(PROBLEM, key=jax.random.key(1))
     assert again.stats["compilations"] == 0
+
+
+def compilations(function):
+    clock = Clock().start()
+    try:
+        function()
+    finally:
+        clock.stop()
+    return clock.compilations
+
+
+def test_a_statement_is_checked_by_few_programs():
+    equation = sn.Condition(lambda u, x, args: sn.laplacian(u)(x), INTERVAL.interior)
+    problem = sn.Problem(equation, sn.Dirichlet(INTERVAL.boundary, 0.0, exact=False))
+    field = sn.MLP(1, width=11, key=jax.random.key(0))
+    # Values, whether they see a constant, and points brought to the device; it was 40.
+    assert compilations(lambda: check_statement(problem, field, None)) <= 4
+
+
+def test_a_loss_compiles_once_whichever_parameters_move():
+    field = sn.MLP(1, width=11, key=jax.random.key(0))
+    points = sn.discretise(PROBLEM, 10, key=jax.random.key(1))
+    every = System(PROBLEM, field, points)
+    last = System(PROBLEM, field, points, moves=linear_leaves(field))
+    assert compilations(lambda: loss_of(every, every.params, None)) >= 1
+    assert compilations(lambda: loss_of(last, last.params, None)) == 0
+
+
+def test_features_of_other_sizes_are_drawn_by_the_same_program():
+    def draw(num):
+        return lambda: sn.sine_features(2, num=num, key=jax.random.key(0))
+
+    draw(91)()
+    # Two cuts to size, and zero coefficients.
+    assert compilations(draw(93)) <= 4
 
 
 @pytest.mark.slow

@@ -1,8 +1,14 @@
 """Random sine features: a network whose last layer alone is solved for."""
 
+import functools as ft
+import math
+from typing import Any
+
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import jax.random as jr
+from jaxtyping import Array
 
 from sobng.fields.mlp import MLP
 from sobng.typing import Key
@@ -10,6 +16,9 @@ from sobng.typing import Key
 
 PAIR = 2
 """Coordinates that a feature of few sees."""
+
+AT_LEAST = 1024
+"""Features that are drawn in any case, so that one program draws for most sizes."""
 
 
 def sine_features(
@@ -52,23 +61,39 @@ def sine_features(
             f"`few` is a part of the {num} features. Got {few}. Give a number from 0 to "
             f"{num}."
         )
-    field_key, direction_key, radius_key, phase_key = jr.split(key, 4)
-    field = MLP(dim, out=out, width=num, activation=jnp.sin, key=field_key)
-    dtype = field.weights[0].dtype
-    direction = jr.normal(direction_key, (num, dim), dtype)
-    seen = jnp.full((num, 1), dim)
-    if few and dim > PAIR:
-        # Independent of the other draws, which are the same for every `few`.
-        order = jr.uniform(jr.fold_in(direction_key, 1), (few, dim))
-        hidden = jnp.argsort(jnp.argsort(order, axis=1), axis=1) >= PAIR
-        direction = direction.at[:few].set(jnp.where(hidden, 0, direction[:few]))
-        seen = seen.at[:few].set(PAIR)
-    direction = direction / jnp.linalg.norm(direction, axis=1, keepdims=True)
-    radius = jr.uniform(radius_key, (num, 1), dtype) ** (1 / seen.astype(dtype))
-    phase = jr.uniform(phase_key, (num,), dtype, -jnp.pi, jnp.pi)
-    zeros = jnp.zeros_like(field.weights[1])
-    return eqx.tree_at(
-        lambda f: (f.weights[0], f.biases[0], f.weights[1]),
-        field,
-        (radius * direction, phase, zeros),
+    # Without the arrays of a network, which would be drawn only to be replaced.
+    field: Any = eqx.filter_eval_shape(
+        MLP, dim, out=out, width=num, activation=jnp.sin, key=key
     )
+    first, last = field.weights
+    size = max(AT_LEAST, 2 ** math.ceil(math.log2(num)))
+    frequencies, phases = _waves(key, dim, size, few, first.dtype)
+    frequencies, phases = frequencies[:num], phases[:num]
+    zeros = [jnp.zeros(a.shape, a.dtype) for a in (last, field.biases[1])]
+    return eqx.tree_at(
+        lambda f: (f.weights[0], f.biases[0], f.weights[1], f.biases[1]),
+        field,
+        (frequencies, phases, *zeros),
+    )
+
+
+@ft.partial(jax.jit, static_argnums=(1, 2, 4))
+def _waves(key: Key, dim: int, size: int, few: Any, dtype: Any) -> tuple[Array, Array]:
+    """Frequencies and phases, by one program: each of its operations by itself would
+    compile for as long as all of them. Neither `few` nor a size below `size`, whose
+    numbers are the first ones, compiles another."""
+    _, direction_key, radius_key, phase_key = jr.split(key, 4)
+    direction = jr.normal(direction_key, (size, dim), dtype)
+    seen = jnp.full((size, 1), dim)
+    if dim > PAIR:
+        # Independent of the other draws, which are the same for every `few`.
+        order = jr.uniform(jr.fold_in(direction_key, 1), (size, dim))
+        sparse = jnp.arange(size)[:, None] < few
+        hidden = jnp.argsort(jnp.argsort(order, axis=1), axis=1) >= PAIR
+        direction = jnp.where(sparse & hidden, 0, direction)
+        seen = jnp.where(sparse, PAIR, seen)
+    direction = direction / jnp.linalg.norm(direction, axis=1, keepdims=True)
+    keys = jnp.stack([radius_key, phase_key])
+    radius, phase = jax.vmap(lambda k: jr.uniform(k, (size,), dtype))(keys)
+    radius = radius[:, None] ** (1 / seen.astype(dtype))
+    return radius * direction, jnp.pi * (2 * phase - 1)

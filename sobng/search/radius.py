@@ -9,12 +9,21 @@ from sobng.linalg.spectrum import AbstractModel
 from sobng.search.search import AbstractSearch, Outcome, Trial
 
 
+def _largest(model: AbstractModel) -> Float[Array, ""]:
+    return jnp.maximum(jnp.max(model.curvature), jnp.finfo(model.curvature.dtype).tiny)
+
+
+def _least(model: AbstractModel) -> Float[Array, ""]:
+    """The logarithm of a damping that changes nothing but rounding."""
+    eps = jnp.finfo(model.curvature.dtype).eps
+    return jnp.log(_largest(model)) + 2 * jnp.log(eps)
+
+
 def damping_of(model: AbstractModel, radius: Float[Array, ""]) -> Float[Array, ""]:
     """The damping at which the step is as long as the radius, by bisection in its
     logarithm; the least damping if the undamped step is shorter."""
-    top = jnp.maximum(jnp.max(model.curvature), jnp.finfo(radius.dtype).tiny)
-    low = jnp.log(top) + 2 * jnp.log(jnp.finfo(radius.dtype).eps)
-    high = jnp.log(top + jnp.linalg.norm(model.slope) / radius)
+    low = _least(model)
+    high = jnp.log(_largest(model) + jnp.linalg.norm(model.slope) / radius)
 
     def halve(_, bracket):
         low, high = bracket
@@ -108,7 +117,7 @@ class RadiusSearch(AbstractSearch[_RadiusState]):
             return count + 1, evaluate(jnp.where(count == 0, radius, radius * shrink))
 
         # A radius beyond the undamped step only repeats it.
-        full = model.length(damping_of(model, jnp.asarray(jnp.inf, dtype)))
+        full = model.length(jnp.exp(_least(model)))
         start = jnp.minimum(state.radius * self.span, full)
         # The first radius is tried in the loop too, so that a trial is compiled once.
         shapes = jax.eval_shape(evaluate, start)
