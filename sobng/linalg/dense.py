@@ -1,7 +1,15 @@
 """Orthogonal factorisations of whole matrices."""
 
+import equinox as eqx
+
 from sobng.linalg.factorisation import AbstractFactorisation
-from sobng.linalg.spectrum import least_squares_spectrum, quadratic_spectrum
+from sobng.linalg.graded import Graded
+from sobng.linalg.spectrum import core_of, least_squares_spectrum, quadratic_spectrum
+from sobng.precision import matmul
+
+
+WIDE = 400
+"""The smaller side of a Jacobian from which on no singular vectors are computed (measured)."""
 
 
 class Dense(AbstractFactorisation):
@@ -19,9 +27,23 @@ class Dense(AbstractFactorisation):
         ```
     """
 
+    wide: int = eqx.field(static=True)
+
+    def __init__(self, *, wide: int = WIDE):
+        """**Arguments:**
+
+        - `wide`: the smaller side of a Jacobian from which on a tridiagonal matrix takes the
+            place of the singular vectors.
+        """
+        self.wide = wide
+
     def least_squares(self, jacobian, residual, damping, relative):
         factor = None if damping is None else damping.factor()
-        return least_squares_spectrum(jacobian.dense(), residual, factor, relative)
+        matrix = jacobian.dense()
+        if min(matrix.shape) < self.wide:
+            return least_squares_spectrum(matrix, residual, factor, relative)
+        core = core_of(matrix, residual, factor, relative)
+        return Graded(core, matmul(residual, matrix))
 
     def quadratic(self, curvature, gradient):
         return quadratic_spectrum(curvature.factor(), gradient)

@@ -143,16 +143,64 @@ def _solve_right(matrix, triangle):
     return solve_triangular(triangle.T, matrix.T, lower=True).T
 
 
+class Core(eqx.Module):
+    r"""A least-squares model $\min_y |C y + t|^2$ with as many rows as unknowns, whose
+    lengths are those in the metric of the damping, and the way back, $d = V y$."""
+
+    matrix: Float[Array, "rank rank"]
+    target: Float[Array, " rank"]
+    frame: Float[Array, "params rank"] | None
+    triangle: Float[Array, "params params"] | None
+
+    def expanded(
+        self, steps: Float[Array, "rank *any"]
+    ) -> Float[Array, "params *any"]:
+        """$V y$, of a vector or of columns."""
+        steps = steps if self.frame is None else matmul(self.frame, steps)
+        if self.triangle is None:
+            return steps
+        return solve_triangular(self.triangle, steps)
+
+    def reduced(self, vector: Float[Array, " params"]) -> Float[Array, " rank"]:
+        """$V^T v$."""
+        if self.triangle is not None:
+            vector = solve_triangular(self.triangle.T, vector, lower=True)
+        return vector if self.frame is None else matmul(self.frame.T, vector)
+
+
+def core_of(
+    jacobian: Float[Array, "rows params"],
+    residual: Float[Array, " rows"],
+    factor: Float[Array, "any params"] | None = None,
+    relative: float = 0.1,
+) -> Core:
+    """By orthogonal reductions of $J$ itself.
+
+    Never forms $J^T J$, whose condition number is squared. Tall Jacobians are reduced
+    to their triangle, wide ones to the triangle of their transpose (the dual form).
+
+    **Arguments:** as for `least_squares_spectrum`.
+    """
+    rows, params = jacobian.shape
+    triangle = None if factor is None else _whitener(factor, relative)
+    if rows >= params:
+        stacked = jnp.concatenate([jacobian, residual[:, None]], axis=1)
+        reduced = jnp.linalg.qr(stacked, mode="r")[:params]
+        core, target = reduced[:, :params], reduced[:, params]
+        core = core if triangle is None else _solve_right(core, triangle)
+        return Core(core, target, None, triangle)
+    white = jacobian if triangle is None else _solve_right(jacobian, triangle)
+    frame, core = jnp.linalg.qr(white.T)
+    return Core(core.T, residual, frame, triangle)
+
+
 def least_squares_spectrum(
     jacobian: Float[Array, "rows params"],
     residual: Float[Array, " rows"],
     factor: Float[Array, "any params"] | None = None,
     relative: float = 0.1,
 ) -> Spectrum:
-    r"""Diagonalises $\min_d |r + J d|^2$ by orthogonal reductions of $J$ itself.
-
-    Never forms $J^T J$, whose condition number is squared. Tall Jacobians are reduced
-    to their triangle, wide ones to the triangle of their transpose (the dual form).
+    r"""Diagonalises $\min_d |r + J d|^2$.
 
     **Arguments:**
 
@@ -162,24 +210,10 @@ def least_squares_spectrum(
         for the Euclidean metric.
     - `relative`: $\epsilon$ as a part of the mean eigenvalue of $F^T F$.
     """
-    rows, params = jacobian.shape
-    triangle = None if factor is None else _whitener(factor, relative)
-    if rows >= params:
-        stacked = jnp.concatenate([jacobian, residual[:, None]], axis=1)
-        reduced = jnp.linalg.qr(stacked, mode="r")[:params]
-        core, target = reduced[:, :params], reduced[:, params]
-        core = core if triangle is None else _solve_right(core, triangle)
-        left, singular, right = jnp.linalg.svd(core, full_matrices=False)
-        basis = right.T
-    else:
-        white = jacobian if triangle is None else _solve_right(jacobian, triangle)
-        frame, core = jnp.linalg.qr(white.T)
-        left, singular, right = jnp.linalg.svd(core.T, full_matrices=False)
-        target = residual
-        basis = matmul(frame, right.T)
-    if triangle is not None:
-        basis = solve_triangular(triangle, basis)
-    slope = singular * matmul(left.T, target)
+    core = core_of(jacobian, residual, factor, relative)
+    left, singular, right = jnp.linalg.svd(core.matrix, full_matrices=False)
+    slope = singular * matmul(left.T, core.target)
+    basis = core.expanded(right.T)
     return Spectrum(basis, singular**2, slope, matmul(jacobian.T, residual))
 
 

@@ -9,21 +9,52 @@ from sobng.linalg.spectrum import AbstractModel
 from sobng.search.search import AbstractSearch, Outcome, Trial
 
 
+NEAR = 1e-9
+"""The relative error of a length that is near enough to its radius."""
+
+HALVINGS = 45
+
+
+def least_damping(model: AbstractModel) -> Float[Array, ""]:
+    """Below it there is nothing but rounding."""
+    top = jnp.maximum(jnp.max(model.curvature), jnp.finfo(model.slope.dtype).tiny)
+    return top * jnp.finfo(top.dtype).eps ** 2
+
+
 def damping_of(model: AbstractModel, radius: Float[Array, ""]) -> Float[Array, ""]:
-    """The damping at which the step is as long as the radius, by bisection in its
-    logarithm; the least damping if the undamped step is shorter."""
-    top = jnp.maximum(jnp.max(model.curvature), jnp.finfo(radius.dtype).tiny)
-    low = jnp.log(top) + 2 * jnp.log(jnp.finfo(radius.dtype).eps)
+    """The damping at which the step is as long as the radius; the least damping if that
+    step is shorter.
+
+    By Newton's method between the logarithms of both, from above, where it does not
+    overshoot if the step lies along one curvature; by bisection where it does.
+    """
+    top = jnp.max(model.curvature)
+    low = jnp.log(least_damping(model))
     high = jnp.log(top + jnp.linalg.norm(model.slope) / radius)
+    eps = jnp.finfo(radius.dtype).eps
 
-    def halve(_, bracket):
-        low, high = bracket
-        middle = (low + high) / 2
-        short = model.length(jnp.exp(middle)) <= radius
-        return jnp.where(short, low, middle), jnp.where(short, middle, high)
+    def excess(point):
+        return jnp.log(model.length(jnp.exp(point)) / radius)
 
-    low, high = jax.lax.fori_loop(0, 45, halve, (low, high))
-    return jnp.exp(high)
+    def far(state):
+        count, (low, high), (_, value) = state
+        near = jnp.maximum(NEAR, 8 * eps)
+        return (jnp.abs(value) > near) & (high - low > near) & (count < HALVINGS)
+
+    def closer(state):
+        count, (low, high), (point, value) = state
+        _, slope = jax.jvp(excess, (point,), (jnp.ones_like(point),))
+        low = jnp.where(value > 0, point, low)
+        high = jnp.where(value > 0, high, point)
+        newton = point - value / slope
+        inside = (newton > low) & (newton < high)
+        point = jnp.where(inside, newton, (low + high) / 2)
+        return count + 1, (low, high), (point, excess(point))
+
+    zero = jnp.zeros((), jnp.int32)
+    state = zero, (low, high), (high, excess(high))
+    _, _, (point, _) = jax.lax.while_loop(far, closer, state)
+    return jnp.exp(jnp.where(excess(low) <= 0, low, point))
 
 
 class _RadiusState(eqx.Module):
@@ -108,7 +139,7 @@ class RadiusSearch(AbstractSearch[_RadiusState]):
             return count + 1, evaluate(jnp.where(count == 0, radius, radius * shrink))
 
         # A radius beyond the undamped step only repeats it.
-        full = model.length(damping_of(model, jnp.asarray(jnp.inf, dtype)))
+        full = model.length(least_damping(model))
         start = jnp.minimum(state.radius * self.span, full)
         # The first radius is tried in the loop too, so that a trial is compiled once.
         shapes = jax.eval_shape(evaluate, start)
