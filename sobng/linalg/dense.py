@@ -3,9 +3,8 @@
 import equinox as eqx
 
 from sobng.linalg.factorisation import AbstractFactorisation
-from sobng.linalg.graded import Graded
-from sobng.linalg.spectrum import core_of, least_squares_spectrum, quadratic_spectrum
-from sobng.precision import matmul
+from sobng.linalg.tridiagonal import Tridiagonal
+from sobng.linalg.spectrum import least_squares_spectrum, quadratic_spectrum
 
 
 WIDE = 400
@@ -42,8 +41,7 @@ class Dense(AbstractFactorisation):
         matrix = jacobian.dense()
         if min(matrix.shape) < self.wide:
             return least_squares_spectrum(matrix, residual, factor, relative)
-        core = core_of(matrix, residual, factor, relative)
-        return Graded(core, matmul(residual, matrix))
+        return Tridiagonal(matrix, residual, factor, relative)
 
     def quadratic(self, curvature, gradient):
         return quadratic_spectrum(curvature.factor(), gradient)

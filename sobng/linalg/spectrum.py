@@ -143,12 +143,9 @@ def _solve_right(matrix, triangle):
     return solve_triangular(triangle.T, matrix.T, lower=True).T
 
 
-class Core(eqx.Module):
-    r"""A least-squares model $\min_y |C y + t|^2$ with as many rows as unknowns, whose
-    lengths are those in the metric of the damping, and the way back, $d = V y$."""
+class Coordinates(eqx.Module):
+    r"""$d = V y$, where the length of $y$ is that of $d$ in the metric of the damping."""
 
-    matrix: Float[Array, "rank rank"]
-    target: Float[Array, " rank"]
     frame: Float[Array, "params rank"] | None
     triangle: Float[Array, "params params"] | None
 
@@ -173,8 +170,9 @@ def core_of(
     residual: Float[Array, " rows"],
     factor: Float[Array, "any params"] | None = None,
     relative: float = 0.1,
-) -> Core:
-    """By orthogonal reductions of $J$ itself.
+) -> tuple[Float[Array, "rank rank"], Float[Array, " rank"], Coordinates]:
+    r"""$C$, $t$ and the way back from the $y$ of $\min_y |t + C y|^2$, of which there are as
+    many as rows of $C$, by orthogonal reductions of $J$ itself.
 
     Never forms $J^T J$, whose condition number is squared. Tall Jacobians are reduced
     to their triangle, wide ones to the triangle of their transpose (the dual form).
@@ -188,10 +186,10 @@ def core_of(
         reduced = jnp.linalg.qr(stacked, mode="r")[:params]
         core, target = reduced[:, :params], reduced[:, params]
         core = core if triangle is None else _solve_right(core, triangle)
-        return Core(core, target, None, triangle)
+        return core, target, Coordinates(None, triangle)
     white = jacobian if triangle is None else _solve_right(jacobian, triangle)
     frame, core = jnp.linalg.qr(white.T)
-    return Core(core.T, residual, frame, triangle)
+    return core.T, residual, Coordinates(frame, triangle)
 
 
 def least_squares_spectrum(
@@ -210,10 +208,10 @@ def least_squares_spectrum(
         for the Euclidean metric.
     - `relative`: $\epsilon$ as a part of the mean eigenvalue of $F^T F$.
     """
-    core = core_of(jacobian, residual, factor, relative)
-    left, singular, right = jnp.linalg.svd(core.matrix, full_matrices=False)
-    slope = singular * matmul(left.T, core.target)
-    basis = core.expanded(right.T)
+    core, target, coordinates = core_of(jacobian, residual, factor, relative)
+    left, singular, right = jnp.linalg.svd(core, full_matrices=False)
+    slope = singular * matmul(left.T, target)
+    basis = coordinates.expanded(right.T)
     return Spectrum(basis, singular**2, slope, matmul(jacobian.T, residual))
 
 

@@ -9,7 +9,7 @@ import jax.random as jr
 from jaxtyping import Array, Float
 
 from sobng.linalg.blocked import solve_triangular, triangle_gram
-from sobng.linalg.spectrum import AbstractModel, Core
+from sobng.linalg.spectrum import AbstractModel, Coordinates, core_of
 from sobng.precision import matmul
 
 
@@ -57,7 +57,7 @@ def _hartley(size: int, dtype) -> Float[Array, "size size"]:
     return ((jnp.cos(angle) + jnp.sin(angle)) / math.sqrt(size)).astype(dtype)
 
 
-class Graded(AbstractModel):
+class Tridiagonal(AbstractModel):
     r"""The model $\min_d |r + J d|^2 + \mu |d|^2$ from one tridiagonal matrix.
 
     With $J = Q R \Omega^T$ and target $t = Q^T r$ the minimiser is
@@ -92,17 +92,30 @@ class Graded(AbstractModel):
     turned: Float[Array, " rank"]
     """$P^T t$."""
     mixing: Mixing
-    core: Core
+    coordinates: Coordinates
     gradient: Float[Array, " params"]
     curvature: Float[Array, " 1"]
     """A bound, by the rows of $T$: less than three times the largest eigenvalue."""
     slope: Float[Array, " 1"]
 
-    def __init__(self, core: Core, gradient: Float[Array, " params"]):
-        size = core.matrix.shape[0]
-        mixing = Mixing(size, core.matrix.dtype)
-        stacked = jnp.column_stack([mixing(core.matrix), core.target])
-        reduced = jnp.linalg.qr(stacked, mode="r")
+    def __init__(
+        self,
+        jacobian: Float[Array, "rows params"],
+        residual: Float[Array, " rows"],
+        factor: Float[Array, "any params"] | None = None,
+        relative: float = 0.1,
+    ):
+        """**Arguments:** as for `least_squares_spectrum`."""
+        size = min(jacobian.shape)
+        mixing = Mixing(size, jacobian.dtype)
+        if factor is None and jacobian.shape[1] == size:
+            # Mixed at once: one reduction instead of two.
+            core, target = jacobian, residual
+            coordinates = Coordinates(None, None)
+        else:
+            core, target, coordinates = core_of(jacobian, residual, factor, relative)
+        stacked = jnp.column_stack([mixing(core), target])
+        reduced = jnp.linalg.qr(stacked, mode="r")[:size]
         rows, target = reduced[:, :-1], reduced[:, -1]
         reflections, diagonal, beside, scales = jax.lax.linalg.tridiagonal(
             triangle_gram(rows), lower=True
@@ -115,8 +128,8 @@ class Graded(AbstractModel):
         self.beside = beside
         self.turned = self._into(target)
         self.mixing = mixing
-        self.core = core
-        self.gradient = gradient
+        self.coordinates = coordinates
+        self.gradient = matmul(residual, jacobian)
         sums = jnp.abs(diagonal).at[1:].add(jnp.abs(beside))
         self.curvature = jnp.max(sums.at[:-1].add(jnp.abs(beside)))[None]
         self.slope = jnp.linalg.norm(matmul(target, rows))[None]
@@ -148,7 +161,7 @@ class Graded(AbstractModel):
 
     def step(self, damping):
         step = self._weights(self.target, self.turned, damping)
-        return -self.core.expanded(self.mixing.transposed(step))
+        return -self.coordinates.expanded(self.mixing.transposed(step))
 
     def length(self, damping):
         solved = self._solve(damping, self.turned)
@@ -169,7 +182,7 @@ class Graded(AbstractModel):
 
     def correction(self, gradient, damping):
         # A gradient J^T q has the target Q^T q.
-        mixed = self.mixing(self.core.reduced(gradient)[None])[0]
+        mixed = self.mixing(self.coordinates.reduced(gradient)[None])[0]
         size = self.target.size
         square = self.rows[:, :size]
         eps = jnp.finfo(square.dtype).eps
@@ -180,4 +193,4 @@ class Graded(AbstractModel):
         lower = square.at[index, index].set(pivots).T
         target = solve_triangular(lower, mixed[:size], lower=True)
         step = self._weights(target, self._into(target), damping)
-        return -self.core.expanded(self.mixing.transposed(step))
+        return -self.coordinates.expanded(self.mixing.transposed(step))
