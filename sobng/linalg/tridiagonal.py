@@ -6,6 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
 from jaxtyping import Array, Float
 
 from sobng.linalg.blocked import solve_triangular, triangle_gram
@@ -38,7 +39,7 @@ class Mixing(eqx.Module):
         """Each row mixed."""
         num, size = rows.shape
         a, b = len(self.first), len(self.second)
-        padded = jnp.pad(rows * self.signs, [(0, 0), (0, a * b - size)])
+        padded = jnp.pad(rows * self.signs[None], [(0, 0), (0, a * b - size)])
         half = matmul(padded.reshape(-1, b), self.second).reshape(num, a, b)
         mixed = matmul(half.swapaxes(1, 2).reshape(-1, a), self.first)
         return mixed.reshape(num, b, a).swapaxes(1, 2).reshape(num, a * b)
@@ -52,9 +53,9 @@ class Mixing(eqx.Module):
 
 def _hartley(size: int, dtype) -> Float[Array, "size size"]:
     """A symmetric orthogonal matrix whose entries are all of about one size."""
-    index = jnp.arange(size)
-    angle = (2 * math.pi / size) * ((index[:, None] * index) % size)
-    return ((jnp.cos(angle) + jnp.sin(angle)) / math.sqrt(size)).astype(dtype)
+    index = np.arange(size)
+    angle = 2 * math.pi / size * (index[:, None] * index % size)
+    return jnp.asarray((np.cos(angle) + np.sin(angle)) / math.sqrt(size), dtype)
 
 
 class Tridiagonal(AbstractModel):

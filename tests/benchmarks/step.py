@@ -33,7 +33,7 @@ import jax.numpy as jnp
 import report
 
 import sobng as sn
-from sobng.exact import make_exact
+from sobng.exact import impose
 from sobng.linalg.factorisation import LinearMap
 from sobng.search.search import Trial
 from sobng.solvers.route import route
@@ -63,7 +63,7 @@ def system_of(rows: int, width: int, dim: int) -> sn.System:
         sn.Dirichlet(box.boundary, 0.0, name="wall"),
     )
     inner = sn.MLP(dim, width=width, depth=2, domain=box, key=jax.random.key(0))
-    field = make_exact(problem, inner)
+    field = impose(problem, inner)
     sampler = {"equation": sn.Sobol(rows)}
     return sn.System(
         problem,
