@@ -3,16 +3,17 @@
 import equinox as eqx
 
 from sobng.linalg.factorisation import AbstractFactorisation
-from sobng.linalg.tridiagonal import Tridiagonal
 from sobng.linalg.spectrum import least_squares_spectrum, quadratic_spectrum
+from sobng.linalg.tridiagonal import Tridiagonal
 
 
 WIDE = 400
-"""The smaller side of a Jacobian from which on no singular vectors are computed (measured)."""
+"""The smaller side of a Jacobian from which on singular vectors cost more (measured)."""
 
 
 class Dense(AbstractFactorisation):
-    """QR, then an SVD of the triangle: all directions, to rounding.
+    """QR, then an SVD of the triangle or, of a large one, a tridiagonal matrix: all
+    directions, to rounding.
 
     Primal when there are at least as many rows as parameters, else dual. Holds the
     Jacobian in memory: `rows * params` numbers, and a few copies.

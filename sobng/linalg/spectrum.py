@@ -149,9 +149,7 @@ class Coordinates(eqx.Module):
     frame: Float[Array, "params rank"] | None
     triangle: Float[Array, "params params"] | None
 
-    def expanded(
-        self, steps: Float[Array, "rank *any"]
-    ) -> Float[Array, "params *any"]:
+    def expanded(self, steps: Float[Array, " *shape"]) -> Float[Array, " *full"]:
         """$V y$, of a vector or of columns."""
         steps = steps if self.frame is None else matmul(self.frame, steps)
         if self.triangle is None:

@@ -9,8 +9,8 @@ size in a process of its own, so that its peak memory is its own. Seconds are th
 processor, the least of `--repeats`: other work on the machine only adds to them.
 
 - *Jacobian*: `System.jacobian` alone; *factorisation*: from it to a model that is solved for
-  any damping; *trials*: the search with that model, dampings, steps and residuals; *rest*: the
-  whole step less these.
+  any damping; *trials*: the search with that model, dampings, steps and residuals; *rest*:
+  the whole step less these.
 - *Products*, in operations: 2 `rows` `params`^2, as many as $J^T J$ takes; the
   products of the network with its matrices, for each channel of a point (value, `dim` first
   derivatives, Laplacian), forward, back and outer in the Jacobian, forward in each trial.
@@ -39,15 +39,17 @@ from sobng.search.search import Trial
 from sobng.solvers.route import route
 
 
+LINES = report.ROOT / "out" / "step.jsonl"
 SQUARE = 1500
 SIZES = [(3000, 29), (6000, 29), (6000, 42), (12000, 42), (12000, 52)]
 """Rows, and the width of both hidden layers: 987, 1975 and 2965 parameters."""
 SCALING = {
-    "rows": [(rows, 29, 2) for rows in (1500, 3000, 6000, 12000)],
-    "parameters": [(8000, width, 2) for width in (20, 29, 42, 60)],
-    "dimension": [(3000, 29, dim) for dim in (2, 4, 8)],
+    "rows": [(rows, 29, 2) for rows in (3000, 6000, 12000)],
+    "params": [(6000, width, 2) for width in (20, 29, 42)],
+    "dim": [(3000, 29, dim) for dim in (2, 4, 8)],
 }
-PREDICTED = {"rows": 1.0, "parameters": 2.0, "dimension": 0.0}
+"""The first two double, the width of the layers by the root of two."""
+PREDICTED = {"rows": 1.0, "params": 2.0, "dim": 0.0}
 """Exponents of 2 `rows` `params`^2, which leads."""
 
 
@@ -95,7 +97,7 @@ def measure(rows: int, width: int, dim: int, warm: int, repeats: int) -> dict:
     )
     for _ in range(warm):
         y, state, _ = step(y, state)
-    # From here on once more without what compilation took, if the machine tells.
+    # Compilation included, which the smallest sizes consist of.
     seconds, (_, after, _) = least(step, y, state, repeats=repeats)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
@@ -103,9 +105,7 @@ def measure(rows: int, width: int, dim: int, warm: int, repeats: int) -> dict:
     chosen = route(system, True, None, None)
     factorise = eqx.filter_jit(
         lambda matrix, y, residual: chosen.least_squares(
-            LinearMap(
-                system.num_params, lambda: matrix, None, None, None, None
-            ),
+            LinearMap(system.num_params, lambda: matrix, None, None, None, None),
             residual,
             None,
             0.1,
@@ -155,30 +155,38 @@ def measure(rows: int, width: int, dim: int, warm: int, repeats: int) -> dict:
 
 
 def apart(rows, width, dim, options) -> dict:
-    """In a process of its own."""
+    """In a process of its own; or as it was measured before, from out/step.jsonl."""
+    size = [rows, width, dim]
+    kept = LINES.read_text().splitlines() if LINES.exists() else []
+    for line in map(json.loads, kept):
+        if line["size"] == size:
+            return line
     command = [sys.executable, __file__, "--one", str(rows), str(width), str(dim)]
     command += ["--warm", str(options.warm), "--repeats", str(options.repeats)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(done.stderr)
-    line = json.loads(done.stdout.splitlines()[-1])
+    line = json.loads(done.stdout.splitlines()[-1]) | {"size": size}
+    LINES.parent.mkdir(exist_ok=True)
+    with LINES.open("a") as file:
+        file.write(json.dumps(line) + "\n")
     print(json.dumps(line), flush=True)
     return line
 
 
 def table(lines) -> str:
     head = (
-        "| rows | params | step | Jacobian | factorisation | trials | rest | products "
+        "| rows | params | dim | step | Jacobian | factorisation | trials | rest | products "
         "| step / products | GEMM, Gflop/s | MB |"
     )
     rows = [
-        f"| {x['rows']} | {x['params']} | {x['step']:.2f} | {x['jacobian']:.2f} "
+        f"| {x['rows']} | {x['params']} | {x['dim']} | {x['step']:.2f} | {x['jacobian']:.2f} "
         f"| {x['factorisation']:.2f} | {x['trials']:.2f} ({x['num_trials']}) "
         f"| {x['rest']:.2f} | {x['products']:.2f} | {x['ratio']:.2f} "
         f"| {x['gemm'] / 1e9:.0f} | {x['peak_memory_bytes'] / 1e6:.0f} |"
         for x in lines
     ]
-    return "\n".join([head, "|" + "---|" * 11, *rows])
+    return "\n".join([head, "|" + "---|" * 12, *rows])
 
 
 def exponent(sizes, values) -> float:
@@ -188,6 +196,36 @@ def exponent(sizes, values) -> float:
     mean_x, mean_y = sum(x) / len(x), sum(y) / len(y)
     over = sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True))
     return over / sum((a - mean_x) ** 2 for a in x)
+
+
+def plot(groups: dict[str, list[dict]]) -> str:
+    """Seconds over what doubles, with fitted exponents; a sentence for the page."""
+    from matplotlib import rc_context
+
+    from sobng.plotting.style import COLOURS, new_figure, style
+
+    with style(), rc_context({"svg.hashsalt": "step", "svg.fonttype": "none"}):
+        figure = new_figure((9.0, 3.2))
+        axes = figure.subplots(1, len(groups))
+        said = []
+        for axis, (what, lines) in zip(axes, groups.items(), strict=True):
+            sizes = [line[what] for line in lines]
+            for colour, part in zip(
+                COLOURS, ("step", "products", "jacobian"), strict=False
+            ):
+                values = [line[part] for line in lines]
+                fitted = exponent(sizes, values)
+                label = f"{part}, {fitted:.2f}"
+                axis.plot(sizes, values, "o-", ms=3, lw=1.3, color=colour, label=label)
+                if part == "step":
+                    said.append(f"{what} {fitted:.2f} ({PREDICTED[what]:g})")
+            axis.set(xscale="log", yscale="log", xlabel=what)
+            axis.set_xticks(sizes, [str(size) for size in sizes])
+            axis.minorticks_off()
+            axis.legend(fontsize=7)
+        axes[0].set_title("seconds, with fitted exponents", fontsize=9)
+        figure.savefig(report.IMAGES / "step_cost.svg", metadata={"Date": None})
+    return "Exponents of the step, predicted in brackets: " + ", ".join(said) + "."
 
 
 def main():
@@ -200,6 +238,15 @@ def main():
     options = parser.parse_args()
     if options.one:
         print(json.dumps(measure(*options.one, options.warm, options.repeats)))
+        return
+    if options.scaling:
+        groups = {
+            what: [apart(*size, options) for size in sizes]
+            for what, sizes in SCALING.items()
+        }
+        every = [line for lines in groups.values() for line in lines]
+        text = f"{plot(groups)}\n\n{table(every)}"
+        report.replace("step-scaling", text)
         return
     lines = [apart(*size, 2, options) for size in SIZES[: options.sizes]]
     report.replace("step", table(lines))
