@@ -9,8 +9,9 @@ from sobng.linalg.spectrum import AbstractModel
 from sobng.search.search import AbstractSearch, Outcome, Trial
 
 
-NEAR = 1e-9
-"""The relative error of a length that is near enough to its radius."""
+NEAR = 1e-11
+"""The relative error of a damping. Not of a length: among many that are as long as the radius
+up to rounding, that of the least damping is meant."""
 
 HALVINGS = 45
 
@@ -31,29 +32,29 @@ def damping_of(model: AbstractModel, radius: Float[Array, ""]) -> Float[Array, "
     top = jnp.max(model.curvature)
     low = jnp.log(least_damping(model))
     high = jnp.log(top + jnp.linalg.norm(model.slope) / radius)
-    eps = jnp.finfo(radius.dtype).eps
+    eps = float(jnp.finfo(radius.dtype).eps)
 
     def excess(point):
         return jnp.log(model.length(jnp.exp(point)) / radius)
 
     def far(state):
-        count, (low, high), (_, value) = state
-        near = jnp.maximum(NEAR, 8 * eps)
-        return (jnp.abs(value) > near) & (high - low > near) & (count < HALVINGS)
+        count, (low, high), _, moved = state
+        near = max(NEAR, 8 * eps)
+        return (moved > near) & (high - low > near) & (count < HALVINGS)
 
     def closer(state):
-        count, (low, high), (point, value) = state
-        _, slope = jax.jvp(excess, (point,), (jnp.ones_like(point),))
+        count, (low, high), point, _ = state
+        value, slope = jax.jvp(excess, (point,), (jnp.ones_like(point),))
         low = jnp.where(value > 0, point, low)
         high = jnp.where(value > 0, high, point)
         newton = point - value / slope
         inside = (newton > low) & (newton < high)
-        point = jnp.where(inside, newton, (low + high) / 2)
-        return count + 1, (low, high), (point, excess(point))
+        new = jnp.where(inside, newton, (low + high) / 2)
+        return count + 1, (low, high), new, jnp.abs(new - point)
 
     zero = jnp.zeros((), jnp.int32)
-    state = zero, (low, high), (high, excess(high))
-    _, _, (point, _) = jax.lax.while_loop(far, closer, state)
+    state = zero, (low, high), high, jnp.full_like(high, jnp.inf)
+    _, _, point, _ = jax.lax.while_loop(far, closer, state)
     return jnp.exp(jnp.where(excess(low) <= 0, low, point))
 
 
