@@ -86,8 +86,9 @@ class Tridiagonal(AbstractModel):
     rows: Float[Array, "rank padded"]
     """$R$."""
     target: Float[Array, " rank"]
-    frame: Float[Array, "rank rank"]
-    """$P$ with $R R^T = P T P^T$."""
+    frame: Float[Array, "rank-1 rank-1"]
+    """$P$ with $R R^T = P T P^T$, without its first row and column, which are those of the
+    identity."""
     diagonal: Float[Array, " rank"]
     beside: Float[Array, " rank-1"]
     turned: Float[Array, " rank"]
@@ -124,7 +125,7 @@ class Tridiagonal(AbstractModel):
         inner = jax.lax.linalg.householder_product(reflections[1:, :-1], scales)
         self.rows = rows
         self.target = target
-        self.frame = jnp.zeros_like(reflections).at[0, 0].set(1).at[1:, 1:].set(inner)
+        self.frame = inner
         self.diagonal = diagonal
         self.beside = beside
         self.turned = self._into(target)
@@ -136,7 +137,12 @@ class Tridiagonal(AbstractModel):
         self.slope = jnp.linalg.norm(matmul(target, rows))[None]
 
     def _into(self, vector):
-        return matmul(vector, self.frame)
+        """$P^T v$."""
+        return jnp.concatenate([vector[:1], matmul(vector[1:], self.frame)])
+
+    def _out_of(self, vector):
+        """$P v$."""
+        return jnp.concatenate([vector[:1], matmul(self.frame, vector[1:])])
 
     def _times(self, vector):
         """$T v$."""
@@ -154,10 +160,10 @@ class Tridiagonal(AbstractModel):
 
     def _weights(self, target, turned, damping):
         r"""$w = (R R^T + \mu)^{-1} t$, corrected once, and $R^T w$."""
-        first = matmul(self.frame, self._solve(damping, turned))
+        first = self._out_of(self._solve(damping, turned))
         step = matmul(first, self.rows)
         left = target - matmul(self.rows, step) - damping * first
-        more = matmul(self.frame, self._solve(damping, self._into(left)))
+        more = self._out_of(self._solve(damping, self._into(left)))
         return step + matmul(more, self.rows)
 
     def step(self, damping):
