@@ -8,9 +8,10 @@ import pytest
 import scipy.linalg
 
 import sobng as sn
-from sobng.linalg.blocked import add_gram, gram, solve_triangular
+from sobng.linalg.blocked import add_gram, gram, solve_triangular, triangle_gram
 from sobng.linalg.factorisation import LinearMap, QuadraticForm
 from sobng.linalg.spectrum import least_squares_spectrum, quadratic_spectrum
+from sobng.linalg.tridiagonal import Mixing, Tridiagonal
 from sobng.search.radius import damping_of
 
 
@@ -174,3 +175,109 @@ def test_strips_sum_up_the_lower_triangle_of_a_gram_matrix(getkey):
     factor, total = jr.normal(getkey(), (9, 21)), jr.normal(getkey(), (21, 21))
     wanted = jnp.tril(total + factor.T @ factor)
     assert jnp.allclose(jnp.tril(add_gram(total, factor)), wanted, atol=1e-13)
+
+
+def ill_conditioned(key, shape, smallest=1e-12):
+    """A matrix with singular values from 1 downwards, and a target with a part that no
+    column reaches."""
+    rows, params = shape
+    keys = jr.split(key, 4)
+    rank = min(shape)
+    left, _ = jnp.linalg.qr(jr.normal(keys[0], (rows, rank)))
+    right, _ = jnp.linalg.qr(jr.normal(keys[1], (params, rank)))
+    singular = smallest ** (jnp.arange(rank) / (rank - 1))
+    matrix = (left * singular[None]) @ right.T
+    return matrix, matrix @ jr.normal(keys[2], (params,)) + 1e-6 * jr.normal(
+        keys[3], (rows,)
+    )
+
+
+def backward_error(matrix, residual, metric, damping, step):
+    """By how much the equations of a damped step are missed, in extended precision, as a
+    part of the numbers that they are the sums of."""
+    wide = lambda a: np.asarray(a).astype(np.longdouble)
+    after = wide(residual) + wide(matrix) @ wide(step)
+    slope = wide(matrix).T @ after + damping * (wide(metric) @ wide(step))
+    scale = np.linalg.norm(np.asarray(after, float)) + np.linalg.norm(step)
+    return float(np.sqrt(np.sum(slope**2))) / scale
+
+
+@pytest.mark.parametrize(
+    "shape, weighted", [((150, 61), False), ((150, 61), True), ((40, 90), True)]
+)
+def test_a_tridiagonal_model_is_as_accurate_as_singular_vectors(
+    getkey, shape, weighted
+):
+    matrix, residual = ill_conditioned(getkey(), shape)
+    params = shape[1]
+    factor = jr.normal(getkey(), (120, params)) if weighted else None
+    metric = np.eye(params)
+    if weighted:
+        square = np.asarray(factor.T @ factor)
+        metric = square + 0.1 * np.trace(square) / params * np.eye(params)
+    dampings = 10.0 ** -np.arange(4, 32, 4)
+
+    @jax.jit
+    def figures(*given):
+        models = Tridiagonal(*given), least_squares_spectrum(*given)
+        ask = lambda m, d: (m.step(d), m.length(d), m.decrease(d))
+        return [jax.vmap(lambda d, m=m: ask(m, d))(dampings) for m in models]
+
+    ours, svd = figures(matrix, residual, factor)
+    for i, damping in enumerate(dampings):
+        errors = [
+            backward_error(matrix, residual, metric, damping, steps[i])
+            for steps, _, _ in (ours, svd)
+        ]
+        assert errors[0] < 10 * max(errors[1], 2e-16)
+    # Below a damping of 1e-26 lengths are a matter of rounding.
+    assert np.allclose(ours[1][:-1], svd[1][:-1], rtol=1e-4)
+    assert np.allclose(ours[2], svd[2], rtol=1e-9)
+
+
+@pytest.mark.parametrize("size", [1, 7, 30])
+def test_mixing_is_orthogonal(getkey, size):
+    mixing = Mixing(size, jnp.float64)
+    mixed = mixing(jnp.eye(size))
+    vector = jr.normal(getkey(), (size,))
+    assert np.allclose(mixed @ mixed.T, np.eye(size), atol=1e-14)
+    assert np.allclose(mixing.transposed(vector @ mixed), vector, atol=1e-14)
+
+
+def test_a_tridiagonal_model_has_the_correction_and_the_explained_part(getkey):
+    matrix, residual = ill_conditioned(getkey(), (60, 20), 1e-5)
+    gradient = matrix.T @ jr.normal(getkey(), (60,))
+
+    @jax.jit
+    def figures(matrix, residual):
+        models = Tridiagonal(matrix, residual), least_squares_spectrum(matrix, residual)
+        return [(m.correction(gradient, 1e-8), m.explained()) for m in models]
+
+    ours, svd = figures(matrix, residual)
+    assert np.allclose(ours[0], svd[0], rtol=1e-6)
+    assert np.allclose(ours[1], svd[1], rtol=1e-9)
+
+
+def test_a_tridiagonal_model_of_nothing_takes_no_step():
+    step = jax.jit(lambda *a: Tridiagonal(*a).step(1e-300))
+    assert jnp.all(step(jnp.zeros((6, 4)), jnp.ones(6)) == 0)
+
+
+def test_half_a_product_of_a_triangle_is_right_below_its_diagonal(getkey):
+    triangle = jnp.triu(jr.normal(getkey(), (301, 310)))
+    found = triangle_gram(triangle)
+    assert np.allclose(jnp.tril(found), jnp.tril(triangle @ triangle.T), atol=1e-11)
+
+
+def test_a_wide_dense_model_is_tridiagonal(getkey):
+    jacobian, residual = jr.normal(getkey(), (20, 6)), jr.normal(getkey(), (20,))
+
+    def model(wide):
+        return jax.eval_shape(
+            lambda: sn.Dense(wide=wide).least_squares(
+                linear_map(jacobian), residual, None, 0.1
+            )
+        )
+
+    assert isinstance(model(6), Tridiagonal)
+    assert not isinstance(model(7), Tridiagonal)

@@ -41,6 +41,20 @@ def gram(factor: Float[Array, "any n"]) -> Float[Array, "n n"]:
     return jnp.block([[gram(left), cross], [cross.T, gram(right)]])
 
 
+def triangle_gram(triangle: Float[Array, "n any"]) -> Float[Array, "n n"]:
+    """`triangle @ triangle.T` for an upper triangle, or a trapezoid, of which only the lower
+    triangle is right: half a product with itself, by halves."""
+    size = triangle.shape[0]
+    if size <= SMALL:
+        return matmul(triangle, triangle.T)
+    half = size // 2
+    corner, right = triangle[:half, :half], triangle[:half, half:]
+    low = triangle[half:, half:]
+    cross = matmul(low, right.T)
+    top = triangle_gram(corner) + gram(right.T)
+    return jnp.block([[top, jnp.zeros_like(cross.T)], [cross, triangle_gram(low)]])
+
+
 STRIPS = 8
 """Of columns, each one product: nine sixteenths of all, and no second matrix of that size."""
 

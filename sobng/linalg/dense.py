@@ -1,11 +1,19 @@
 """Orthogonal factorisations of whole matrices."""
 
+import equinox as eqx
+
 from sobng.linalg.factorisation import AbstractFactorisation
 from sobng.linalg.spectrum import least_squares_spectrum, quadratic_spectrum
+from sobng.linalg.tridiagonal import Tridiagonal
+
+
+WIDE = 400
+"""The smaller side of a Jacobian from which on singular vectors cost more (measured)."""
 
 
 class Dense(AbstractFactorisation):
-    """QR, then an SVD of the triangle: all directions, to rounding.
+    """QR, then an SVD of the triangle or, of a large one, a tridiagonal matrix: all
+    directions, to rounding.
 
     Primal when there are at least as many rows as parameters, else dual. Holds the
     Jacobian in memory: `rows * params` numbers, and a few copies.
@@ -19,9 +27,22 @@ class Dense(AbstractFactorisation):
         ```
     """
 
+    wide: int = eqx.field(static=True)
+
+    def __init__(self, *, wide: int = WIDE):
+        """**Arguments:**
+
+        - `wide`: the smaller side of a Jacobian from which on a tridiagonal matrix takes the
+            place of the singular vectors.
+        """
+        self.wide = wide
+
     def least_squares(self, jacobian, residual, damping, relative):
         factor = None if damping is None else damping.factor()
-        return least_squares_spectrum(jacobian.dense(), residual, factor, relative)
+        matrix = jacobian.dense()
+        if min(matrix.shape) < self.wide:
+            return least_squares_spectrum(matrix, residual, factor, relative)
+        return Tridiagonal(matrix, residual, factor, relative)
 
     def quadratic(self, curvature, gradient):
         return quadratic_spectrum(curvature.factor(), gradient)

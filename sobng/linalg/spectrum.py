@@ -143,16 +143,60 @@ def _solve_right(matrix, triangle):
     return solve_triangular(triangle.T, matrix.T, lower=True).T
 
 
+class Coordinates(eqx.Module):
+    r"""$d = V y$, where the length of $y$ is that of $d$ in the metric of the damping."""
+
+    frame: Float[Array, "params rank"] | None
+    triangle: Float[Array, "params params"] | None
+
+    def expanded(self, steps: Float[Array, " *shape"]) -> Float[Array, " *full"]:
+        """$V y$, of a vector or of columns."""
+        steps = steps if self.frame is None else matmul(self.frame, steps)
+        if self.triangle is None:
+            return steps
+        return solve_triangular(self.triangle, steps)
+
+    def reduced(self, vector: Float[Array, " params"]) -> Float[Array, " rank"]:
+        """$V^T v$."""
+        if self.triangle is not None:
+            vector = solve_triangular(self.triangle.T, vector, lower=True)
+        return vector if self.frame is None else matmul(self.frame.T, vector)
+
+
+def core_of(
+    jacobian: Float[Array, "rows params"],
+    residual: Float[Array, " rows"],
+    factor: Float[Array, "any params"] | None = None,
+    relative: float = 0.1,
+) -> tuple[Float[Array, "rank rank"], Float[Array, " rank"], Coordinates]:
+    r"""$C$, $t$ and the way back from the $y$ of $\min_y |t + C y|^2$, of which there are as
+    many as rows of $C$, by orthogonal reductions of $J$ itself.
+
+    Never forms $J^T J$, whose condition number is squared. Tall Jacobians are reduced
+    to their triangle, wide ones to the triangle of their transpose (the dual form).
+
+    **Arguments:** as for `least_squares_spectrum`.
+    """
+    rows, params = jacobian.shape
+    triangle = None if factor is None else _whitener(factor, relative)
+    if rows >= params:
+        stacked = jnp.concatenate([jacobian, residual[:, None]], axis=1)
+        reduced = jnp.linalg.qr(stacked, mode="r")[:params]
+        core, target = reduced[:, :params], reduced[:, params]
+        core = core if triangle is None else _solve_right(core, triangle)
+        return core, target, Coordinates(None, triangle)
+    white = jacobian if triangle is None else _solve_right(jacobian, triangle)
+    frame, core = jnp.linalg.qr(white.T)
+    return core.T, residual, Coordinates(frame, triangle)
+
+
 def least_squares_spectrum(
     jacobian: Float[Array, "rows params"],
     residual: Float[Array, " rows"],
     factor: Float[Array, "any params"] | None = None,
     relative: float = 0.1,
 ) -> Spectrum:
-    r"""Diagonalises $\min_d |r + J d|^2$ by orthogonal reductions of $J$ itself.
-
-    Never forms $J^T J$, whose condition number is squared. Tall Jacobians are reduced
-    to their triangle, wide ones to the triangle of their transpose (the dual form).
+    r"""Diagonalises $\min_d |r + J d|^2$.
 
     **Arguments:**
 
@@ -162,24 +206,10 @@ def least_squares_spectrum(
         for the Euclidean metric.
     - `relative`: $\epsilon$ as a part of the mean eigenvalue of $F^T F$.
     """
-    rows, params = jacobian.shape
-    triangle = None if factor is None else _whitener(factor, relative)
-    if rows >= params:
-        stacked = jnp.concatenate([jacobian, residual[:, None]], axis=1)
-        reduced = jnp.linalg.qr(stacked, mode="r")[:params]
-        core, target = reduced[:, :params], reduced[:, params]
-        core = core if triangle is None else _solve_right(core, triangle)
-        left, singular, right = jnp.linalg.svd(core, full_matrices=False)
-        basis = right.T
-    else:
-        white = jacobian if triangle is None else _solve_right(jacobian, triangle)
-        frame, core = jnp.linalg.qr(white.T)
-        left, singular, right = jnp.linalg.svd(core.T, full_matrices=False)
-        target = residual
-        basis = matmul(frame, right.T)
-    if triangle is not None:
-        basis = solve_triangular(triangle, basis)
+    core, target, coordinates = core_of(jacobian, residual, factor, relative)
+    left, singular, right = jnp.linalg.svd(core, full_matrices=False)
     slope = singular * matmul(left.T, target)
+    basis = coordinates.expanded(right.T)
     return Spectrum(basis, singular**2, slope, matmul(jacobian.T, residual))
 
 

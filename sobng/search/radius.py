@@ -9,30 +9,53 @@ from sobng.linalg.spectrum import AbstractModel
 from sobng.search.search import AbstractSearch, Outcome, Trial
 
 
-def _largest(model: AbstractModel) -> Float[Array, ""]:
-    return jnp.maximum(jnp.max(model.curvature), jnp.finfo(model.curvature.dtype).tiny)
+NEAR = 1e-11
+"""The relative error of a damping. Not of a length: among many that are as long as the radius
+up to rounding, that of the least damping is meant."""
+
+HALVINGS = 45
 
 
-def _least(model: AbstractModel) -> Float[Array, ""]:
-    """The logarithm of a damping that changes nothing but rounding."""
-    eps = jnp.finfo(model.curvature.dtype).eps
-    return jnp.log(_largest(model)) + 2 * jnp.log(eps)
+def least_damping(model: AbstractModel) -> Float[Array, ""]:
+    """Below it there is nothing but rounding."""
+    top = jnp.maximum(jnp.max(model.curvature), jnp.finfo(model.slope.dtype).tiny)
+    return top * jnp.finfo(top.dtype).eps ** 2
 
 
 def damping_of(model: AbstractModel, radius: Float[Array, ""]) -> Float[Array, ""]:
-    """The damping at which the step is as long as the radius, by bisection in its
-    logarithm; the least damping if the undamped step is shorter."""
-    low = _least(model)
-    high = jnp.log(_largest(model) + jnp.linalg.norm(model.slope) / radius)
+    """The damping at which the step is as long as the radius; the least damping if that
+    step is shorter.
 
-    def halve(_, bracket):
-        low, high = bracket
-        middle = (low + high) / 2
-        short = model.length(jnp.exp(middle)) <= radius
-        return jnp.where(short, low, middle), jnp.where(short, middle, high)
+    By Newton's method between the logarithms of both, from above, where it does not
+    overshoot if the step lies along one curvature; by bisection where it does.
+    """
+    top = jnp.max(model.curvature)
+    low = jnp.log(least_damping(model))
+    high = jnp.log(top + jnp.linalg.norm(model.slope) / radius)
+    eps = float(jnp.finfo(radius.dtype).eps)
 
-    low, high = jax.lax.fori_loop(0, 45, halve, (low, high))
-    return jnp.exp(high)
+    def excess(point):
+        return jnp.log(model.length(jnp.exp(point)) / radius)
+
+    def far(state):
+        count, (low, high), _, moved = state
+        near = max(NEAR, 8 * eps)
+        return (moved > near) & (high - low > near) & (count < HALVINGS)
+
+    def closer(state):
+        count, (low, high), point, _ = state
+        value, slope = jax.jvp(excess, (point,), (jnp.ones_like(point),))
+        low = jnp.where(value > 0, point, low)
+        high = jnp.where(value > 0, high, point)
+        newton = point - value / slope
+        inside = (newton > low) & (newton < high)
+        new = jnp.where(inside, newton, (low + high) / 2)
+        return count + 1, (low, high), new, jnp.abs(new - point)
+
+    zero = jnp.zeros((), jnp.int32)
+    state = zero, (low, high), high, jnp.full_like(high, jnp.inf)
+    _, _, point, _ = jax.lax.while_loop(far, closer, state)
+    return jnp.exp(jnp.where(excess(low) <= 0, low, point))
 
 
 class _RadiusState(eqx.Module):
@@ -117,7 +140,7 @@ class RadiusSearch(AbstractSearch[_RadiusState]):
             return count + 1, evaluate(jnp.where(count == 0, radius, radius * shrink))
 
         # A radius beyond the undamped step only repeats it.
-        full = model.length(jnp.exp(_least(model)))
+        full = model.length(least_damping(model))
         start = jnp.minimum(state.radius * self.span, full)
         # The first radius is tried in the loop too, so that a trial is compiled once.
         shapes = jax.eval_shape(evaluate, start)

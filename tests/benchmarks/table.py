@@ -128,15 +128,15 @@ def table(lines):
     """The Markdown rows of one table."""
     head = (
         "| problem | median | worst | estimate / error | params | rows | steps "
-        "| seconds | compiling |"
+        "| seconds | compiling | MB |"
     )
-    rows = [head, "|" + "---|" * 9]
+    rows = [head, "|" + "---|" * 10]
     for label in dict.fromkeys((line["label"], line["dtype"]) for line in lines):
         own = [x for x in lines if (x["label"], x["dtype"]) == label]
         field = FIELD.get(label[0], "rel_l2")
         errors = [x[field] for x in own if x.get(field) is not None]
         if not errors:
-            rows.append(f"| {label[0]} | {own[0]['result']} |" + " - |" * 7)
+            rows.append(f"| {label[0]} | {own[0]['result']} |" + " - |" * 8)
             continue
         ratios = [
             x["error_estimate"] / x["rel_l2"] for x in own if x.get("error_estimate")
@@ -147,11 +147,15 @@ def table(lines):
         def median(field, own=own):
             return statistics.median(x[field] for x in own)
 
+        # Lines of before it was recorded have none.
+        peaks = [x["peak_memory_bytes"] for x in own if x.get("peak_memory_bytes")]
+        peak = f"{max(peaks) / 1e6:.0f}" if peaks else "-"
+
         rows.append(
             f"| {name} | {form(statistics.median(errors))} | {form(max(errors))} "
             f"({len(errors)}) | {spread} | {median('params'):.0f} | {median('rows'):.0f} "
             f"| {median('steps'):.0f} | {median('seconds'):.1f} "
-            f"| {median('compile_seconds'):.1f} |"
+            f"| {median('compile_seconds'):.1f} | {peak} |"
         )
     devices = sorted({str(line["device"]) for line in lines})
     return "\n".join([f"Device: {', '.join(devices)}.", "", *rows])
