@@ -7,7 +7,7 @@ from sobng.linalg.spectrum import least_squares_spectrum, quadratic_spectrum
 from sobng.linalg.tridiagonal import Tridiagonal
 
 
-WIDE = 400
+WIDE = 600
 """The smaller side of a Jacobian from which on singular vectors cost more (measured)."""
 
 
