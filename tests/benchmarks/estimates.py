@@ -132,7 +132,9 @@ def form(values):
 
 def table(lines):
     """The Markdown rows, one for each problem."""
-    head = "| problem (seeds) | errors | estimates | estimate / error above 1e-10 | kept |"
+    head = (
+        "| problem (seeds) | errors | estimates | estimate / error above 1e-10 | kept |"
+    )
     rows = [head, "|" + "---|" * 5]
     for label in dict.fromkeys(line["label"] for line in lines):
         own = [line for line in lines if line["label"] == label]
@@ -145,7 +147,8 @@ def table(lines):
         kept = int(np.sum(holds(estimates, errors)))
         rows.append(
             f"| {label} ({len(own)}) | {form(errors)} | {form(estimates)} "
-            f"| {form(ratios) if len(ratios) else '-'} | {kept} of {len(errors)} |"
+            f"| {form(ratios) if len(ratios) else '-'} | {kept} of {len(errors)} "
+            f"| {form([round(line['cpu_seconds']) for line in own])} |"
         )
     return "\n".join(rows)
 
