@@ -133,9 +133,10 @@ def form(values):
 def table(lines):
     """The Markdown rows, one for each problem."""
     head = (
-        "| problem (seeds) | errors | estimates | estimate / error above 1e-10 | kept |"
+        "| problem (seeds) | errors | estimates | estimate / error above 1e-10 | kept "
+        "| CPU seconds |"
     )
-    rows = [head, "|" + "---|" * 5]
+    rows = [head, "|" + "---|" * 6]
     for label in dict.fromkeys(line["label"] for line in lines):
         own = [line for line in lines if line["label"] == label]
         errors, estimates = (
