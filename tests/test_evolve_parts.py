@@ -1,6 +1,7 @@
 """The parts of evolve: rates, exponential steps, Taylor functions, projections."""
 
 import diffrax as dfx
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -11,6 +12,7 @@ import sobng as sn
 from sobng.evolve.blow_up import blows_up
 from sobng.evolve.exponential import legendre_integrals, phi_functions
 from sobng.evolve.features import count, feature_unknown, points_for, rule
+from sobng.evolve.galerkin import Table
 from sobng.evolve.integrate import integrate
 from sobng.evolve.moving import moving
 from sobng.evolve.projection import galerkin, setting
@@ -169,6 +171,21 @@ def test_frozen_features_hold_the_initial_values_to_rounding(frozen):
     x = jnp.linspace(-1.0, 1.0, 33)[:, None]
     # The coefficients have lost digits to near dependence, the field has not.
     assert jnp.allclose(jax.vmap(field)(x), -jnp.sin(jnp.pi * x[:, 0]), atol=1e-11)
+
+
+def test_the_misfit_of_a_kink_is_seen_where_no_held_out_point_is(frozen):
+    kink = lambda x: jnp.abs(x[0])
+    table = frozen.held_out
+    far = int(jnp.argmin(jnp.abs(table.points[:, 0] - 0.5)))
+    entries = table.entries.reshape(len(table.orders), len(table.points), -1)
+    one = Table(table.points[far][None], entries[:, far], table.orders, table.out)
+    motion = eqx.tree_at(lambda m: m.held_out, frozen, one)
+    y, miss = motion.fit(kink, 0.0, None)
+    x = jnp.linspace(-1.0, 1.0, 2001)[:-1, None]
+    wanted = jax.vmap(kink)(x)
+    field = motion.field(jnp.asarray(0.0), y, None)
+    error = jnp.linalg.norm(jax.vmap(field)(x) - wanted) / jnp.linalg.norm(wanted)
+    assert 0.5 * error < miss < 2 * error
 
 
 def test_the_projected_velocity_leaves_a_residual_orthogonal_to_the_features(frozen):

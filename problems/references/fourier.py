@@ -62,12 +62,12 @@ def coefficients(linear, step):
     return np.exp(step * linear), np.exp(step * linear / 2), half, first, middle, last
 
 
-def march(linear, nonlinear, start, horizon, steps):
-    """The spectra at the stored times."""
+def march(linear, nonlinear, start, horizon, steps, times=TIMES):
+    """The spectra at some times, given as parts of the horizon."""
     step = EXTENDED(horizon) / steps
     full, part, half, first, middle, last = coefficients(linear, step)
     v, stored = start, [start]
-    marks = {round(part_of * steps) for part_of in TIMES[1:]}
+    marks = {round(part_of * steps) for part_of in times[1:]}
     for number in range(1, steps + 1):
         n0 = nonlinear(v)
         a = part * v + half * n0
@@ -185,10 +185,10 @@ RUNS = {
 }
 
 
-def spectra(problem, num, steps):
+def spectra(problem, num, steps, times=TIMES):
     """Normalised Fourier coefficients `[times, *waves]`, and the horizon."""
     grid, linear, nonlinear, start, horizon = problem(num)
-    stored = march(linear, nonlinear, grid.fft(start), horizon, steps)
+    stored = march(linear, nonlinear, grid.fft(start), horizon, steps, times)
     # Relative to the lower corner, and one for a constant.
     return stored / num**grid.dim, horizon
 

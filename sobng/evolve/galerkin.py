@@ -155,14 +155,18 @@ class Galerkin(eqx.Module):
         return at_time(moved, jnp.asarray(t, y.dtype), args) if self.moving else moved
 
     def start(self, t0: Any, args: Any) -> tuple[Float[Array, " r"], Float[Array, ""]]:
-        """The initial values, and by how much they are missed, relatively, held out."""
+        """The initial values, and by how much they are missed, relatively."""
         return self.fit(Initial(self.evolution, args), t0, args)
 
     @eqx.filter_jit
     def fit(
         self, u: PyTree, t: Any, args: Any
     ) -> tuple[Float[Array, " r"], Float[Array, ""]]:
-        """The state nearest to a function, and what it misses, relatively, held out."""
+        """The state nearest to a function, and what it misses, relatively.
+
+        On held-out points, or on those of the projection if that is more: they are so
+        many that none of the misfit of a kink lies between them.
+        """
         t = jnp.asarray(t, self.table.points.dtype)
         lift = self.lift_at(args)
         plain = (lambda x: 0 * u(x)) if lift is None else lift(t)
@@ -171,10 +175,17 @@ class Galerkin(eqx.Module):
         if self.walls is not None:
             rows = jnp.concatenate([rows, -self.walls.offset(lift, t, args)])
         y = matmul(self.project, rows)
-        held_out = jnp.ravel(jax.vmap(wanted)(self.held_out.points))
-        miss = held_out - matmul(self.held_out.values, y)
-        size = jnp.linalg.norm(jnp.ravel(jax.vmap(u)(self.held_out.points)))
-        return y, jnp.linalg.norm(miss) / jnp.maximum(size, jnp.finfo(y.dtype).tiny)
+
+        def missed(table, weights):
+            miss = jnp.ravel(jax.vmap(wanted)(table.points)) - matmul(table.values, y)
+            size = jnp.sqrt(weights @ jnp.ravel(jax.vmap(u)(table.points)) ** 2)
+            tiny = jnp.finfo(y.dtype).tiny
+            return jnp.sqrt(weights @ miss**2) / jnp.maximum(size, tiny)
+
+        number = len(self.table.values)
+        seen = missed(self.table, self.weights[:number])
+        unseen = missed(self.held_out, jnp.ones(len(self.held_out.values), y.dtype))
+        return y, jnp.maximum(seen, unseen)
 
     def lift_at(self, args: Any) -> Callable | None:
         if self.lift is None:

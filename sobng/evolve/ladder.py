@@ -110,6 +110,8 @@ class Ladder:
             return
         if dim > 3 or len(done) < 2 or done[-1].level > COMPARABLE * done[-2].level:
             return
+        if done[-1].miss > done[-1].level:  # the change counts whole already
+            return
         errors = self.errors()
         small = errors is not None and errors[-1] <= self.least
         if small or LIKEWISE * done[-1].seconds > self.seconds_left():
