@@ -111,7 +111,7 @@ class Correcting(dfx.AbstractWrappedSolver):
         cast = lambda numbers: jnp.asarray(numbers, kind)
         states = y0[None]
         if "k" in dense:
-            states = y0 + matmul(cast(made.matrix), dense["k"])
+            states = states + matmul(cast(made.matrix), dense["k"])
 
         def slope(both):
             node, y = both
@@ -137,7 +137,7 @@ class Correcting(dfx.AbstractWrappedSolver):
             "inner": dense,
             "correction": pull.state - piece.evaluate(t1),
             "mismatch": jnp.stack([pull.before, pull.after]),
-            "count": pull.count,
+            "count": jnp.asarray(pull.count, kind),  # a path is filled with nan
         }
         return pull.state, error, recorded, solver_state, result
 
