@@ -189,6 +189,16 @@ def test_a_second_order_equation_becomes_a_system_with_its_walls():
         ({"solver": "dopri8"}, "`solver` is a solver of Diffrax"),
         ({"dt0": -1.0}, "`dt0` is a positive number"),
         ({"stepsize_controller": dfx.PIDController(1e-20, 0.0)}, "for rtol=2e-15"),
+        ({"corrections": -1}, "an integer from 0. Got -1"),
+        ({"corrections": 2}, "functions of frozen features are linear"),
+        (
+            {
+                "corrections": 1,
+                "solver": dfx.Kvaerno3(),
+                "field": sn.MLP(1, key=jr.key(0)),
+            },
+            "explicit Runge-Kutta method of Diffrax",
+        ),
         ({"field": "mlp"}, "callable module of one point"),
         ({"field": sn.MLP(2, key=jr.key(0))}, "points of dimension 2"),
         ({"field": sn.MLP(1, out=2, key=jr.key(0))}, r"values of shape \(2,\)"),

@@ -1,4 +1,4 @@
-"""Runge-Kutta steps of functions, fitted by Gauss-Newton corrections."""
+"""Runge-Kutta steps of functions, fitted or corrected by Gauss-Newton corrections."""
 
 import diffrax as dfx
 import equinox as eqx
@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import sobng as sn
+from sobng.evolve.correcting import Correcting
 from sobng.evolve.integrate import TERMS
 from sobng.evolve.moving import moving
 from sobng.fields.partition import combine, linear_leaves
@@ -105,3 +106,39 @@ def test_evolve_takes_implicit_steps_of_a_network_as_long_as_its_errors_allow():
 def test_methods_without_stages_of_one_tableau_are_refused(solver):
     with pytest.raises(ValueError, match="Runge-Kutta method of Diffrax"):
         sn.FittedRungeKutta(solver())
+
+
+def one_step(motion, solver, step):
+    """The field after one step, and what was recorded of it."""
+    y0, _ = motion.start(jnp.asarray(0.0), None)
+    both = (motion, None)
+    state = solver.init(TERMS, 0.0, step, y0, both)
+    y, _, told, _, _ = solver.step(TERMS, 0.0, step, y0, both, state, made_jump=False)
+    return jax.vmap(motion.field(step, y, None))(X), told
+
+
+def test_a_corrected_step_ends_nearer_to_what_the_method_makes_of_functions():
+    motion = in_motion(shift)
+    values, told = eqx.filter_jit(one_step)(motion, Correcting(dfx.Euler(), 4), 0.01)
+    before, after = told["mismatch"]
+    assert after < 0.1 * before and 1 <= told["count"] <= 4
+    # Euler's step of the function, but for 1e-8 by which the field misses `START`.
+    wanted = START(X) - 0.01 * jnp.pi * jnp.cos(jnp.pi * X[:, 0])
+    assert jnp.linalg.norm(values - wanted) < 1e-7 * jnp.linalg.norm(wanted)
+    assert before > 1e-6
+
+
+@pytest.mark.slow
+def test_corrected_steps_keep_the_order_and_evolve_tells_of_them():
+    motion, exact = in_motion(shift), START(X - 0.25)
+    errors = errors_of(motion, Correcting(dfx.Bosh3(), 8), 0.25, exact)
+    assert jnp.all(abs(orders(errors) - 3) < 0.5)
+
+    evolution = sn.Evolution(shift, START, CIRCLE, boundary=[sn.Periodic(CIRCLE, 0)])
+    field = sn.PeriodicEmbedding(sn.MLP(2, width=8, depth=1, key=jr.key(0)), {0: 2.0})
+    found = sn.evolve(
+        evolution, field, key=jr.key(0), t1=0.1, corrections=2, time_limit=60.0
+    )
+    steps = found.stats["num_steps"]
+    before, after = found.stats["mismatch"]
+    assert 0 < found.stats["corrections"] <= 2 * steps and after <= before

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from sobng.checks import check_unknown
+from sobng.evolve.correcting import stages
+from sobng.evolve.fitted import FittedRungeKutta
 from sobng.loop import reachable
 from sobng.metrics.sobolev import Jet, SobolevMetric
 from sobng.problem import Condition, Dirichlet, Evolution, Periodic, Problem
@@ -186,6 +188,33 @@ def check_steps(
             raise ValueError(f"`{name}` is a {words}. Got {value!r}.")
     if dt0 is not None and not (np.shape(dt0) == () and float(dt0) > 0):
         raise ValueError(f"`dt0` is a positive number. Got {dt0!r}.")
+
+
+def check_corrections(corrections: Any, field: Any, solver: Any) -> None:
+    """Raises `ValueError` for what is no number of corrections, or of no use here."""
+    whole = isinstance(corrections, int) and not isinstance(corrections, bool)
+    if not whole or corrections < 0:
+        raise ValueError(
+            "`corrections` is how often the end of a step is corrected at most, an integer "
+            f"from 0. Got {corrections!r}."
+        )
+    if corrections == 0:
+        return
+    if field is None:
+        raise ValueError(
+            "`corrections` are for a field of yours, all of whose parameters move. Got "
+            f"corrections={corrections} and no field: the functions of frozen features "
+            "are linear in what moves, so that their steps are steps of functions as they "
+            "are. Give a field, or leave `corrections` out."
+        )
+    if isinstance(solver, FittedRungeKutta):
+        raise ValueError(
+            "`FittedRungeKutta` has corrections of its own, for each stage. Got "
+            f"corrections={corrections} as well. Leave it out, or name the method itself "
+            f"as `solver`, `diffrax.{type(solver.solver).__name__}()`."
+        )
+    if solver is not None:
+        stages(solver)
 
 
 def check_controller(controller: Any, evolution: Evolution, t0: float, t1: float, args):

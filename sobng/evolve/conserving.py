@@ -37,8 +37,8 @@ class Ramp:
 
     inner: Callable[..., dfx.AbstractLocalInterpolation]
 
-    def __call__(self, *, t0, t1, inner, correction, drift):
-        del drift
+    def __call__(self, *, t0, t1, inner, correction, **told):
+        del told
         return Ramped(t0, t1, self.inner(t0=t0, t1=t1, **inner), correction)
 
 

@@ -10,6 +10,7 @@ from jaxtyping import PyTree
 from sobng.evolve.checks import (
     check_concrete,
     check_controller,
+    check_corrections,
     check_evolution,
     check_field,
     check_metric,
@@ -42,6 +43,7 @@ def evolve(
     saveat: Any = None,
     event: Any = None,
     conserve: Any = (),
+    corrections: Any = 0,
     key: Any,
     args: Any = None,
     max_steps: Any = 100_000,
@@ -114,6 +116,11 @@ def evolve(
         of all steps: velocities are projected along them in $L^2$ for features, in the
         parameters otherwise. `stats["drift"]` is the largest change of each, relative to
         the first integral of its absolute value.
+    - `corrections`: where all parameters of a field of yours move, the most Gauss-Newton
+        corrections that pull the end of each step, as a function and in the metric, to
+        what the Runge-Kutta method makes of the right-hand side itself.
+        `stats["corrections"]` is how many were taken, and `stats["mismatch"]` the
+        largest mismatch before and after them. None by default.
     - `args`: handed to all functions of the evolution, instead of its own. The solution
         is differentiable in it (`jax.grad`, `jax.jvp`), through the accepted steps.
     - `max_steps`: the most accepted steps of a run, of which several with other aims
@@ -157,6 +164,7 @@ def evolve(
     check_evolution(evolution, t0, args)
     check_tolerance(tolerance, jnp.result_type(float))
     check_steps(solver, stepsize_controller, dt0, event, saveat)
+    check_corrections(corrections, field, solver)
     check_controller(stepsize_controller, evolution, t0, t1, args)
     if field is not None:
         check_field(evolution, field)
@@ -175,6 +183,7 @@ def evolve(
         dt0=dt0,
         event=event,
         conserved=conserved(conserve, evolution, args, key),
+        corrections=corrections,
         field=field,
     )
     with lapack_threads(1):

@@ -4,20 +4,11 @@ from typing import Any, ClassVar
 
 import diffrax as dfx
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from sobng.linalg.spectrum import least_squares_spectrum
-
-
-DAMPINGS = tuple(10.0**-k for k in range(1, 10))
-"""Of the corrections that are tried, relative to the largest singular value."""
-
-
-HEAVY = 10.0
-"""The weight of boundary rows: heavier ones let no correction through that is not small."""
+from sobng.evolve.pulled import implicit_goal, pulled
 
 
 class FittedRungeKutta(dfx.AbstractAdaptiveSolver):
@@ -163,60 +154,18 @@ class FittedRungeKutta(dfx.AbstractAdaptiveSolver):
     def _fit(self, motion, t, step, part, target, guess, given):
         """The parameters for which `u - part step F(u)` is the target, and what is left of
         the fit, relatively."""
-        kind = guess.dtype
-        scale, tiny = motion.scale, jnp.finfo(kind).tiny
-        size = jnp.maximum(jnp.linalg.norm(scale * target), tiny)
-        enough = max(self.tolerance, 1e2 * float(jnp.finfo(kind).eps))
-
-        def moved(y):
-            u = motion.field(t, y, given)
-            if part == 0:
-                return u
-            rhs = lambda x: jnp.asarray(motion.evolution.rhs(u, t, x, given), kind)
-            return lambda x: u(x) - part * step * rhs(x)
-
-        def residual(y):
-            miss = scale * (motion.rows(moved(y)) - target)
-            if not motion.conditions:
-                return miss
-            return jnp.concatenate([miss, HEAVY * motion.missed(t, y, given)])
-
-        def jacobian(y):
-            matrix = scale[:, None] * motion.jacobian(moved, y)
-            if not motion.conditions:
-                return matrix
-            wall = jax.jacrev(lambda y: motion.missed(t, y, given))(y)
-            return jnp.concatenate([matrix, HEAVY * wall])
-
-        def correct(carry):
-            y, before, _, count = carry
-            miss = residual(y)
-            model = least_squares_spectrum(jacobian(y), miss)
-            top = jnp.maximum(jnp.max(model.curvature), tiny)
-            dampings = top * jnp.asarray(DAMPINGS, kind) ** 2
-            moves = jax.vmap(model.step)(dampings)
-            found = jax.lax.map(lambda d: jnp.sum(residual(y + d) ** 2), moves)
-            found = jnp.where(jnp.isfinite(found), found, jnp.inf)
-            best, old = jnp.argmin(found), jnp.sum(miss**2)
-            gained = found[best] < old
-            y = jnp.where(gained, y + moves[best], y)
-            change = jnp.sqrt(jnp.maximum(old - found[best], 0)) / size
-            # Corrections shrink at least as fast as the last one did; what a damped one
-            # leaves of the decrease within reach is left too.
-            left = change * jnp.minimum(change / jnp.maximum(before, tiny), 1)
-            within = 2 * model.decrease(dampings[-1]) - (
-                old - jnp.minimum(found[best], old)
-            )
-            left = left + jnp.sqrt(jnp.maximum(within, 0)) / size
-            return y, change, left, count + 1
-
-        def more(carry):
-            _, _, left, count = carry
-            return (left > enough) & (count < self.corrections)
-
-        begun = (guess, jnp.ones((), kind), jnp.full((), jnp.inf, kind), 0)
-        y, _, left, _ = jax.lax.while_loop(more, correct, begun)
-        return y, left
+        goal = implicit_goal(motion, t, part * step, given) if part else lambda u: u
+        pull = pulled(
+            motion,
+            t,
+            goal,
+            target,
+            guess,
+            given,
+            corrections=self.corrections,
+            tolerance=self.tolerance,
+        )
+        return pull.state, pull.left
 
 
 def _ends_with_stage(tableau: dfx.ButcherTableau) -> bool:

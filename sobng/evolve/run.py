@@ -14,6 +14,7 @@ from sobng.clock import Clock
 from sobng.evaluation import observed
 from sobng.evolve.attempt import Attempt, attempted
 from sobng.evolve.conserving import Conserving, drift, settled
+from sobng.evolve.correcting import Correcting, mismatches
 from sobng.evolve.exponential import ExponentialGauss
 from sobng.evolve.features import feature_unknown, periods, rule
 from sobng.evolve.fitted import FittedRungeKutta
@@ -68,6 +69,7 @@ class Run:
         dt0,
         event,
         conserved,
+        corrections,
         field,
     ):
         self.evolution, self.jet = evolution, jet
@@ -77,6 +79,7 @@ class Run:
         self.solver, self.controller, self.dt0 = solver, controller, dt0
         self.event = event
         self.conserved, self.kept = conserved, None
+        self.corrections = corrections
         self.key, point_key = jr.split(key)
         points, _ = evolution.domain.interior.sample(COMPARED, point_key)
         self.points = jnp.asarray(points)
@@ -91,6 +94,7 @@ class Run:
             said(evolution, t0, t1, args),
             (args, key, field, settings.tolerance, times, solver, controller, dt0),
             eqx.tree_pformat((solver, controller, event, jet, settings.observe)),
+            corrections,
             eqx.tree_pformat(conserved.integrands),
         )
 
@@ -287,6 +291,8 @@ class Run:
             solver = ExponentialGauss(motion.rates, tolerance=1e-2 * step)
         elif solver is None:
             solver = dfx.Dopri8()
+        if not frozen and self.corrections:
+            solver = Correcting(solver, self.corrections)
         if self.conserved.integrands:
             # Later legs keep what the first one began with.
             first = self.kept if t > self.t0 else None
@@ -368,6 +374,7 @@ class Run:
         elif bool(result == RESULTS.blew_up):
             reason = "The solution blows up; `errors` are those at the times before."
         attempts = [] if ladder is None else ladder.attempts
+        misses, corrections = mismatches([trip.path for trip in best.trips])
         motion = best.route.legs[-1].motion
         frozen = isinstance(motion, Galerkin)
         missed, asked, size = best.looks.T
@@ -386,6 +393,8 @@ class Run:
             "loss": None,
             "held_out": float(missed[-1] / max(asked[-1], np.finfo(float).tiny)),
             "initial_miss": best.miss,
+            "corrections": corrections,
+            "mismatch": tuple(np.max(misses, axis=0).tolist()) if len(misses) else (),
             "drift": drift([trip.path for trip in best.trips]),
             "device": str(next(iter(jax.devices())).device_kind),
             "dtype": jnp.dtype(self.points.dtype).name,

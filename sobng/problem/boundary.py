@@ -229,7 +229,6 @@ class Periodic(AbstractCondition):
         unit = jnp.zeros_like(x).at[self.axis].set(1.0)
 
         def slope(y):
-
             return jax.jvp(u, (y,), (unit,))[1]
 
-        return jnp.stack([jump(u), jump(slope)])
+        return jnp.ravel(jnp.stack([jump(u), jump(slope)]))
