@@ -160,6 +160,13 @@ def test_the_exact_solution_has_no_residual_in_space_time():
         assert jnp.max(jnp.abs(jax.vmap(at)(jnp.asarray(points)))) < 1e-12
 
 
+def test_a_system_repeats_in_space_time_by_one_vector_of_jumps():
+    periodic = sn.Periodic(sn.Box((0.0, -1.0), (1.0, 1.0)), 1)
+    u = lambda p: jnp.stack([p[1], p[1] ** 2])
+    found = periodic.residual(u, jnp.asarray([0.5, -1.0]), None)
+    assert jnp.allclose(found, jnp.asarray([2.0, 0.0, 0.0, 4.0]))
+
+
 def test_a_second_order_equation_becomes_a_system_with_its_walls():
     wave = sn.second_order(
         lambda u, t, x, args: 4 * sn.laplacian(u)(x),
