@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from sobng.evolve.blow_up import blows_up, HUGE
+from sobng.evolve.blow_up import blows_up, GROWN, HUGE
 from sobng.evolve.path import joined, Path
 from sobng.results import RESULTS
 
@@ -40,6 +40,9 @@ class Progress:
 
 STUCK = 4
 """Steps that are shorter on average, in units of the rounding of time, go nowhere."""
+
+LOST = 1e-2
+"""The part of a right-hand side missed from which on a motion does not follow it."""
 
 
 @dataclasses.dataclass
@@ -276,7 +279,8 @@ def _advance(
         stuck = float(now.time) - before <= rounding
         size = np.concatenate(now.seen)[:, 2]
         ts = np.concatenate([[start], *now.ts])
-        grew = blows_up(ts, size, float(end), HUGE)
+        # What is not followed any more is not waited for.
+        grew = blows_up(ts, size, float(end), GROWN if defect > LOST else HUGE)
         if stuck or grew or bool(found.result != dfx.RESULTS.max_steps_reached):
             now.result = RESULTS.blew_up
     return False
