@@ -30,6 +30,10 @@ class RESULTS(optx.RESULTS):  # pyright: ignore[reportGeneralTypeIssues]
         "No step is small enough: the solution, or the motion of the field, blows up "
         "here. All times before are usable."
     )
+    drifted = (
+        "The estimated error passes the tolerance here, whatever was tried. All times "
+        "before are usable; a looser tolerance goes further."
+    )
     unresolved = (
         "The features cannot follow the solution any further. All times before are "
         "usable; a larger field may go on."

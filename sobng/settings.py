@@ -35,11 +35,11 @@ class Settings:
             raise ValueError(
                 f"`max_steps` is an integer of at least 1. Got {max_steps!r}."
             )
-        if time_limit is not None and not time_limit > 0:
+        if time_limit is not None and not _is_positive(time_limit):
             raise ValueError(
                 f"`time_limit` is a positive number of seconds. Got {time_limit!r}."
             )
-        if tolerance is not None and not tolerance > 0:
+        if tolerance is not None and not _is_positive(tolerance):
             raise ValueError(f"`tolerance` is a positive number. Got {tolerance!r}.")
         for callback in (*callbacks, *(() if progress is None else (progress,))):
             if not callable(callback):
@@ -56,3 +56,10 @@ class Settings:
             as_checkpoint(checkpoint),
             observe,
         )
+
+
+def _is_positive(value: Any) -> bool:
+    try:
+        return float(value) > 0
+    except (TypeError, ValueError):
+        return False

@@ -10,6 +10,7 @@ import pytest
 
 import sobng as sn
 from sobng.evolve.saved import alike, saved
+from sobng.settings import Settings
 
 
 ROD = sn.Interval(0.0, 1.0)
@@ -215,6 +216,13 @@ def test_what_evolve_cannot_use_is_refused(change, says):
     options = {"t0": 0.0, "t1": 1.0, "key": jr.key(0)} | change
     with pytest.raises(ValueError, match=says):
         sn.evolve(HEAT, **options)
+
+
+def test_a_tolerance_that_is_no_number_is_refused_in_a_sentence():
+    names = ("callbacks", "progress", "checkpoint", "observe", "time_limit")
+    options = dict.fromkeys(names) | {"callbacks": (), "max_steps": 1}
+    with pytest.raises(ValueError, match="positive number. Got 'fine'"):
+        Settings.checked(tolerance="fine", **options)
 
 
 def test_statements_that_contradict_themselves_are_refused():

@@ -100,6 +100,29 @@ def test_evolve_takes_implicit_steps_of_a_network_as_long_as_its_errors_allow():
     steps = np.diff(found.history["time"])
     assert error < 1e-3 and len(steps) < 200 and np.max(steps) > 2 * np.min(steps)
     assert 0.1 * error < found.error < 10 * error
+    # Between the steps it is as good as at their ends.
+    for t in found.ts[1:]:
+        wanted = jnp.exp(-0.1 * jnp.pi**2 * t) * START(X)
+        apart = jnp.linalg.norm(found(t, X) - wanted) / jnp.linalg.norm(wanted)
+        assert apart < 1e-3
+
+
+def test_a_fitted_step_is_a_smooth_path_of_functions_between_its_ends():
+    motion = in_motion(shift)
+    y0, _ = motion.start(jnp.asarray(0.0), None)
+    found = dfx.diffeqsolve(
+        TERMS,
+        sn.FittedRungeKutta(dfx.Heun(), corrections=8),
+        0.0,
+        0.125,
+        1 / 16,
+        y0,
+        (motion, None),
+        saveat=dfx.SaveAt(ts=jnp.linspace(0.0, 0.125, 9)),
+    )
+    for t, y in zip(found.ts, found.ys, strict=True):
+        values = jax.vmap(motion.field(t, y, None))(X)
+        assert jnp.max(jnp.abs(values - START(X - t))) < 0.02
 
 
 @pytest.mark.parametrize("solver", [dfx.Euler, dfx.KenCarp3, int])

@@ -1,7 +1,7 @@
 """One run of an evolution, and how two of them differ."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -37,6 +37,11 @@ class Attempt:
         """Whether it reached the end, an event of the user or a singularity."""
         ends = (RESULTS.successful, RESULTS.event_occurred)
         return self.singular or any(bool(self.result == end) for end in ends)
+
+    @property
+    def whole(self) -> bool:
+        """Whether it can still be evaluated, with its tables and states."""
+        return self.route.legs[0].motion is not None
 
     @property
     def singular(self) -> bool:
@@ -80,6 +85,22 @@ class Attempt:
         route = Route(tuple(Leg(None, path) for path in paths))
         return dataclasses.replace(self, route=route, trips=trips)
 
+    def at(
+        self, times: np.ndarray, values: Callable[[Any], Any], args: Any
+    ) -> "Attempt":
+        """The same, to be compared at other times.
+
+        **Arguments:**
+
+        - `values`: what is compared of a field.
+        """
+        end = self.route.end
+        reached = times[times <= end + 1e-12 * max(1.0, abs(end))]
+        found = [values(self.route.field(min(float(t), end), args)) for t in reached]
+        return dataclasses.replace(
+            self, values=np.asarray([np.asarray(v) for v in found]), times=times
+        )
+
     def difference(self, other: "Attempt") -> np.ndarray:
         """Relative L2 differences to another run, at the times that both reached."""
         num = min(len(self.values), len(other.values))
@@ -96,25 +117,23 @@ def attempted(
     seconds: float,
     *,
     times: np.ndarray,
-    points: Any,
-    look: Any,
+    values: Callable[[Any], Any],
     args: Any,
 ) -> Attempt:
     """A run from its legs.
 
     **Arguments:**
 
-    - `times`, `points`, `look`: where runs are compared, and `look(field, x)` there.
+    - `times`, `values`: where runs are compared, and what of a field.
     """
     legs = zip(motions, trips, strict=True)
     route = Route(tuple(Leg(motion, trip.path) for motion, trip in legs))
-    end = route.end
-    reached = times[times <= end + 1e-12 * max(1.0, abs(end))]
-    at = lambda t: _values(route.field(min(t, end), args), points, look)
-    values = np.asarray([np.asarray(at(float(t))) for t in reached])
-    return Attempt(route, tuple(trips), float(miss), level, seconds, values, times)
+    empty = np.zeros((0, 0))
+    found = Attempt(route, tuple(trips), float(miss), level, seconds, empty, times)
+    return found.at(times, values, args)
 
 
 @eqx.filter_jit
-def _values(field, points, look):
+def values_at(field: Any, points: Any, look: Any) -> Any:
+    """What `look(field, x)` says at some points, as one vector."""
     return jnp.ravel(jax.vmap(lambda x: look(field, x))(points))

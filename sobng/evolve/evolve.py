@@ -88,7 +88,7 @@ def evolve(
     too much of it. Runs that aim at smaller and smaller errors follow until two agree,
     and their difference is the estimate of the error. A field of yours moves in its last
     layer, if that follows the right-hand side to a millionth; else all its parameters
-    move, on points that follow the slopes in one dimension. `stats["motion"]` says which.
+    move, on points that follow it in boxes. `stats["motion"]` says which.
 
     **Main arguments:**
 
@@ -125,9 +125,10 @@ def evolve(
         is differentiable in it (`jax.grad`, `jax.jvp`), through the accepted steps.
     - `max_steps`: the most accepted steps of a run, of which several with other aims
         may follow one another.
-    - `time_limit`: the most seconds, compilation not counted.
+    - `time_limit`: the most seconds, compilation not counted. One that is too short for
+        one run is shared by two to an earlier time.
     - `tolerance`: the relative L2 error at the last time to stop at; as accurate as it
-        gets by default.
+        gets by default. Where an error passes it for good the solution ends.
     - `observe`: of which components the error is estimated, as in [`sobng.Case`][].
     - `callbacks`, `progress`: functions of a [`sobng.Record`][], called every few dozen
         steps, with the projection residual as `held_out`.

@@ -10,6 +10,7 @@ import numpy as np
 
 from sobng.evolve.walls import walled
 from sobng.fields.mlp import MLP
+from sobng.fields.periodic import PeriodicEmbedding
 from sobng.geometry.box import AbstractBox
 from sobng.geometry.quadrature import gauss, tensor
 from sobng.problem import Evolution, Periodic
@@ -119,6 +120,20 @@ def feature_unknown(
     """The same with all conditions imposed that can be."""
     field = feature_field(evolution, bandwidth, num, key)
     return walled(evolution, field, jnp.asarray(t0), args)
+
+
+def network(evolution: Evolution, key: Key, wider: float = 1.0) -> Any:
+    """The network that moves where frozen features cannot follow, or one that many times
+    as wide."""
+    repeated = periods(evolution)
+    dim = evolution.dim + len(repeated)
+    inner = MLP(dim, out=evolution.out, width=round(24 * wider), depth=2, key=key)
+    if not repeated:
+        return inner
+    lower, upper = evolution.domain.bounds
+    rest = [axis for axis in range(evolution.dim) if axis not in repeated]
+    bounds = {axis: (float(lower[axis]), float(upper[axis])) for axis in rest}
+    return PeriodicEmbedding(inner, repeated, bounds=bounds)
 
 
 def rule(

@@ -11,6 +11,11 @@ from jaxtyping import Array, Float
 from sobng.evolve.pulled import implicit_goal, pulled
 
 
+CALM = 1e-4
+"""The damping of the velocity between the ends of steps, as that of a motion: parameters that
+hardly change the function would overshoot there."""
+
+
 class FittedRungeKutta(dfx.AbstractAdaptiveSolver):
     r"""Steps the field as a function: its parameters are fitted to what a step aims at.
 
@@ -108,7 +113,7 @@ class FittedRungeKutta(dfx.AbstractAdaptiveSolver):
         return self.solver.error_order(terms)
 
     def init(self, terms, t0, t1, y0, args):
-        return terms.vf(t0, y0, args)
+        return _calm(terms, t0, y0, args)
 
     def func(self, terms, t0, y0, args):
         return terms.vf(t0, y0, args)
@@ -147,7 +152,7 @@ class FittedRungeKutta(dfx.AbstractAdaptiveSolver):
         else:
             wrong = step * _combined(tableau.b_error, slopes)
         error = size(wrong) / jnp.maximum(size(begun), jnp.finfo(kind).tiny) + left
-        last = terms.vf(t0 + step, y, args)
+        last = _calm(terms, t0 + step, y, args)
         dense = {"y0": y0, "y1": y, "k0": step * speed, "k1": step * last}
         return y, error * jnp.abs(y0), dense, last, dfx.RESULTS.successful
 
@@ -166,6 +171,14 @@ class FittedRungeKutta(dfx.AbstractAdaptiveSolver):
             tolerance=self.tolerance,
         )
         return pull.state, pull.left
+
+
+def _calm(terms: Any, t: Any, y: Array, args: Any) -> Array:
+    """The velocity of what the function depends on."""
+    motion, given = args
+    damping = jnp.full_like(motion.damping, CALM)
+    motion = eqx.tree_at(lambda m: m.damping, motion, damping)
+    return terms.vf(t, y, (motion, given))
 
 
 def _ends_with_stage(tableau: dfx.ButcherTableau) -> bool:

@@ -120,7 +120,7 @@ def _first(made, rungs, watch):
     before = np.inf
     for rung in range(len(rungs)):
         y, miss = rungs[rung].start(jnp.asarray(made.t0), made.args)
-        missed = watch.missed(_look(rungs[rung], made.t0, y, made.args))
+        missed = watch.missed(look_at(rungs[rung], made.t0, y, made.args))
         enough = max(watch.level, ROUNDING * float(jnp.finfo(y.dtype).eps))
         follows = missed <= watch.level or missed > IMPROVES * before
         before = missed
@@ -138,7 +138,7 @@ def _better(made, rungs, watch, rung, trip):
     while rung + 1 < len(rungs) and (rung == first or best > ROOM * watch.level):
         other = rungs[rung + 1]
         missed = watch.missed(
-            _look(other, time, other.fit(field, time, made.args)[0], made.args)
+            look_at(other, time, other.fit(field, time, made.args)[0], made.args)
         )
         if missed > IMPROVES * best:
             break
@@ -150,6 +150,7 @@ def _better(made, rungs, watch, rung, trip):
     return rung, rungs[rung].fit(field, trip.reached, made.args)[0]
 
 
-def _look(motion, t, y, args) -> np.ndarray:
+def look_at(motion, t, y, args) -> np.ndarray:
+    """Root mean squares of one state, as in `defect`."""
     squares = defects(motion, jnp.asarray(t, y.dtype)[None], y[None], args)
     return np.sqrt(np.asarray(squares[0]))

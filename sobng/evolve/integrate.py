@@ -148,8 +148,8 @@ def integrate(
 
     **Arguments:**
 
-    - `look`: called after each segment with `time`, `defect` and `steps`; a member of
-        `RESULTS` that it returns ends the run.
+    - `look`: called after each segment with `motion`, `time`, `state`, `defect` and
+        `steps`; a member of `RESULTS` that it returns ends the run.
     - `allowed`: how much of the right-hand side may be missed before the run ends as
         unresolved, without the step in which that happened; from what was seen last.
     - `so_far`: steps that were taken before, to go on from.
@@ -258,7 +258,13 @@ def _advance(
         now.states = (found.solver_state, found.controller_state)
     missed, asked, _ = now.seen[-1][-1]
     defect = float(missed / max(asked, np.finfo(kind).tiny))
-    stop = look(time=float(now.time), defect=defect, steps=now.steps)
+    stop = look(
+        motion=motion,
+        state=now.state,
+        time=float(now.time),
+        defect=defect,
+        steps=now.steps,
+    )
     limit = stop is not None and bool(stop == RESULTS.time_limit_reached)
     if beyond is not None:
         now.result = RESULTS.unresolved if stop is None else stop

@@ -28,7 +28,7 @@ cost a fixed multiple of the last one."""
 
 ENDS = {
     name: getattr(RESULTS, name)
-    for name in ("successful", "event_occurred", "unresolved", "blew_up")
+    for name in ("successful", "event_occurred", "unresolved", "blew_up", "drifted")
 }
 """How trips end that no limit ended."""
 
@@ -166,6 +166,7 @@ class Part:
     entries: list[Entry] = dataclasses.field(default_factory=list)
     read: int = 0
     values: np.ndarray | None = None
+    times: np.ndarray | None = None
     note: dict[str, Any] = dataclasses.field(default_factory=dict)
     trips: list[Trip] = dataclasses.field(default_factory=list)
 
@@ -177,18 +178,19 @@ class Part:
     def strip(self, attempt: Attempt) -> None:
         """Keeps what is compared, and none of the states."""
         bare = attempt.bare()
-        self.values, self.trips, self.entries = bare.values, list(bare.trips), []
+        self.values, self.times = bare.values, bare.times
+        self.trips, self.entries = list(bare.trips), []
         names = ("miss", "level", "seconds")
         self.note = {name: getattr(bare, name) for name in names}
 
-    def attempt(self, times: np.ndarray) -> Attempt | None:
+    @property
+    def attempt(self) -> Attempt | None:
         """The attempt, if that is all that is left of it."""
-        if self.values is None:
+        if self.values is None or self.times is None:
             return None
         legs = tuple(Leg(None, trip.path) for trip in self.trips)
-        return Attempt(
-            Route(legs), tuple(self.trips), values=self.values, times=times, **self.note
-        )
+        known = {"values": self.values, "times": self.times}
+        return Attempt(Route(legs), tuple(self.trips), **known, **self.note)
 
 
 def said(evolution: Evolution, t0: float, t1: float, args: Any) -> tuple[Any, ...]:
@@ -221,7 +223,7 @@ def _written_part(part: Part) -> tuple[dict[str, Any], list[Any]]:
             {"steps": t.steps, "rejected": t.rejected, "result": _name(t.result)}
             for t in part.trips
         ]
-        leaves = [part.values]
+        leaves = [part.values, part.times]
         for trip in part.trips:
             leaves += [trip.path.ts, trip.path.start, trip.looks]
         return {"bare": part.note, "trips": notes}, leaves
@@ -237,7 +239,8 @@ def _written_part(part: Part) -> tuple[dict[str, Any], list[Any]]:
 
 def _read_part(note: dict[str, Any], leaves: Any) -> Part:
     if "bare" in note:
-        part = Part(values=np.asarray(next(leaves)), note=note["bare"])
+        values, times = (np.asarray(next(leaves)) for _ in range(2))
+        part = Part(values=values, times=times, note=note["bare"])
         for told in note["trips"]:
             ts, start, looks = (next(leaves) for _ in range(3))
             path = Path(ts, None, start, None)  # pyright: ignore (never evaluated)

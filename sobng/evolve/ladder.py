@@ -18,6 +18,7 @@ from sobng.evolve.features import (
 )
 from sobng.evolve.galerkin import Galerkin
 from sobng.evolve.growth import Rungs
+from sobng.evolve.horizon import Horizon
 from sobng.evolve.projection import CUT, galerkin, Setting
 from sobng.results import RESULTS
 
@@ -60,17 +61,22 @@ class Ladder:
     def __init__(
         self,
         made: Setting,
-        run: Callable[[Rungs, float], Attempt],
+        run: Callable[..., Attempt],
         key: jax.Array,
         *,
         tolerance: float | None,
         seconds_left: Callable[[], float],
+        horizon: Horizon,
+        named: bool,
     ):
         """**Arguments:**
 
-        - `run`: from features and a level to an attempt.
+        - `run`: from features and a level to an attempt; with `judge=True` one in finer
+            steps, which is compared and no more.
+        - `horizon`: how far runs go; each run may shorten it.
         - `tolerance`: the relative L2 error at which to stop, or `None`.
         - `seconds_left`: the time limit, counted down.
+        - `named`: whether a user says how long steps are, whatever the level is.
         """
         self.made = made
         self.run = run
@@ -78,6 +84,8 @@ class Ladder:
         self.least = float(jnp.finfo(jnp.result_type(float)).eps ** CUT)
         self.tolerance = tolerance
         self.seconds_left = seconds_left
+        self.horizon = horizon
+        self.named, self.judge, self.judging, self.last = named, None, False, None
         self.attempts: list[Attempt] = []
         self.result: Any = RESULTS.settled
 
@@ -94,6 +102,7 @@ class Ladder:
             else:
                 self.result = RESULTS.stagnated
             self._compare()
+            self._judge_steps()
         except KeyboardInterrupt:  # between the steps
             if not self.attempts:
                 raise
@@ -119,10 +128,27 @@ class Ladder:
         level = CLOSER[0] * done[-1].level
         self._try(self.rungs(len(self.attempts)), level)
 
+    def _judge_steps(self) -> None:
+        """A run like the last in finer steps, where no level changes those of a user: all
+        runs would be wrong by the same."""
+        singular = bool(self.result == RESULTS.blew_up)
+        if not self.named or self.last is None or singular or not self.whole:
+            return
+        best, self.judging = self.whole[-1], True
+        if LONGER * best.seconds <= self.seconds_left():
+            self.judge = self.run(self.last, best.level, judge=True).bare()
+        errors = self.errors()
+        met = errors is not None and errors[-1] <= (self.tolerance or self.least)
+        if bool(self.result == RESULTS.tolerance_reached) and not met:
+            self.result = RESULTS.successful  # the end, and no more
+
     def _try(self, rungs: Rungs, level: float) -> None:
         found = self.run(rungs, level)
-        if found.complete:
-            self.attempts = [a.bare() for a in self.attempts]
+        *others, found = self.horizon.note(found, self.attempts)
+        self.attempts = others
+        if self.horizon.whole(found):
+            self.attempts = [a.bare() for a in others]
+            self.last = rungs if self.named else None
         self.attempts.append(found)
 
     def errors(self) -> np.ndarray | None:
@@ -146,19 +172,37 @@ class Ladder:
         # Rounding of the initial values; a misfit of kinks is no error of later times.
         floor = done[-1].miss if done[-1].miss < 1e-9 else 0.0
         first = new.times[: len(change)] <= self.made.t0
-        return np.maximum(factor * change, np.where(first, new.miss, floor))
+        found = np.maximum(factor * change, np.where(first, new.miss, floor))
+        return self._with_steps(new, found)
+
+    def _with_steps(self, run: Attempt, errors: np.ndarray) -> np.ndarray:
+        """The same with the error of steps that a user named; `nan` where it is unknown."""
+        if not self.named or not self.judging:
+            return errors
+        known = np.zeros(0) if self.judge is None else run.difference(self.judge)
+        known = known[: len(errors)]
+        more = np.full(len(errors) - len(known), np.nan)
+        return np.maximum(errors, np.concatenate([known, more]))
+
+    def errors_of_one(self) -> np.ndarray | None:
+        """The error of the only whole run, at the times that a later one reached."""
+        done, last = self.whole, self.attempts[-1]
+        if len(done) != 1 or last is done[0]:
+            return None
+        found = np.maximum(done[0].difference(last), done[0].miss)
+        return self._with_steps(done[0], found)
 
     @property
     def whole(self) -> list[Attempt]:
-        """The runs to the end, to an event of the user or to a singularity; if one came
-        past a singularity, only those that did."""
-        done = [a for a in self.attempts if a.complete]
+        """The runs to the end, to an event of the user or to a singularity, or as far as
+        runs go; if one came past a singularity, only those that did."""
+        done = [a for a in self.attempts if self.horizon.whole(a)]
         past = [a for a in done if not a.singular]
         return past or done
 
     def _judge(self) -> Any:
         attempt, done = self.attempts[-1], self.whole
-        if not attempt.complete:
+        if not self.horizon.whole(attempt):
             few = self.made.evolution.dim > 3 or len(self.attempts) == 1
             failed = (RESULTS.blew_up, RESULTS.unresolved)
             failing = any(bool(attempt.result == f) for f in failed)

@@ -11,12 +11,13 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from sobng.evolve.features import rule
+from sobng.evolve.features import periods, rule
+from sobng.evolve.following import densities, scattered, stretched
 from sobng.evolve.galerkin import wall_rows
 from sobng.evolve.projection import FIRM, RETURN
 from sobng.evolve.walls import at_time, has_moments, left_over
 from sobng.fields.partition import combine, partition
-from sobng.geometry.box import Interval
+from sobng.geometry.box import AbstractBox
 from sobng.linalg.damped import damped_solution
 from sobng.metrics.sobolev import Jet, VALUES
 from sobng.problem import Condition, Evolution, Problem
@@ -29,9 +30,6 @@ from sobng.typing import Point, Value
 
 DAMPING = 1e-9
 """Relative to the root mean square of the singular values of the Jacobian."""
-
-CLUSTERED = 0.7
-"""The share of the points of an interval that follows the slopes."""
 
 
 class Moving(eqx.Module):
@@ -47,6 +45,10 @@ class Moving(eqx.Module):
     points: Float[Array, "n dim"]
     weights: Float[Array, " n"]
     held_out: Float[Array, "m dim"]
+    seen: Float[Array, " m"]  # weights of these, of mean one
+    levels: Float[
+        Array, "m dim"
+    ]  # where they lie in the unit box if they do not follow
     wall_points: tuple[Float[Array, "k dim"], ...]
     conditions: tuple[Any, ...]
     jet: Jet  # what the metric sees of a function
@@ -121,7 +123,10 @@ class Moving(eqx.Module):
         )[1]
         done = jnp.ravel(chunked(at, 256, self.held_out))
         values = jax.vmap(self.field(t, y, args))(self.held_out)
-        return jnp.stack([jnp.mean(v**2) for v in (wanted - done, wanted, values)])
+        each = self.evolution.out or 1
+        seen = jnp.repeat(self.seen, each)
+        parts = (wanted - done, wanted, jnp.ravel(values))
+        return jnp.stack([jnp.mean(seen * v**2) for v in parts])
 
     def start(self, t0: Any, args: Any) -> tuple[Array, Array]:
         """The parameters that were fitted, and what they miss of the initial values."""
@@ -131,36 +136,41 @@ class Moving(eqx.Module):
             self.held_out
         )
         miss = jax.vmap(u)(self.held_out) - wanted
-        return y, jnp.linalg.norm(miss) / jnp.linalg.norm(wanted)
+        root = jnp.sqrt(self.seen).reshape(-1, *[1] * (wanted.ndim - 1))
+        return y, jnp.linalg.norm(root * miss) / jnp.linalg.norm(root * wanted)
 
     def renewed(self, t: Any, y: Array, args: Any) -> "Moving":
-        """The same on points that follow the slopes of the field (on an interval)."""
-        if not isinstance(self.evolution.domain, Interval):
-            return self
-        points, weights = _following(self, jnp.asarray(t, y.dtype), y, args)
-        return eqx.tree_at(lambda m: (m.points, m.weights), self, (points, weights))
+        """The same on points that follow the field (in boxes of up to three dimensions)."""
+        if not followable(self.evolution):
+            return self  # without a compilation
+        return _followed(self, jnp.asarray(t, y.dtype), y, args)
+
+
+def followable(evolution: Evolution) -> bool:
+    """Whether points are tensor rules that can be stretched by axis."""
+    return isinstance(evolution.domain, AbstractBox) and evolution.dim <= 3
 
 
 @eqx.filter_jit
-def _following(motion: Moving, t, y, args):
-    """Points whose density is a constant plus the slope of the field, with weights."""
-    (low,), (high,) = motion.evolution.domain.bounds
-    num = len(motion.points)
-    cells = jnp.linspace(low, high, 4 * num + 1).astype(y.dtype)
-    u = motion.field(t, y, args)
-    values = jax.vmap(u)(cells[:, None]).reshape(len(cells), -1)
-    width = (high - low) / (4 * num)
-    slope = jnp.linalg.norm(jnp.diff(values, axis=0), axis=1) / width
-    # A moving average, so that neighbouring points have like weights.
-    slope = jnp.convolve(slope, jnp.ones(33, y.dtype) / 33, mode="same")
-    even = jnp.ones_like(slope) / (high - low)
-    steep = slope / jnp.maximum(jnp.sum(slope) * width, jnp.finfo(y.dtype).tiny)
-    density = (1 - CLUSTERED) * even + CLUSTERED * steep
-    mass = jnp.concatenate([jnp.zeros(1, y.dtype), jnp.cumsum(density) * width])
-    level = (jnp.arange(num, dtype=y.dtype) + 0.5) / num * mass[-1]
-    points = jnp.interp(level, mass, cells)
-    here = jnp.interp(points, (cells[1:] + cells[:-1]) / 2, density)
-    return points[:, None], mass[-1] / (num * here)
+def _followed(motion: Moving, t, y, args) -> Moving:
+    return followed(motion, motion.field(t, y, args))
+
+
+def followed(motion: Moving, u: PyTree) -> Moving:
+    """A motion on points that follow a function."""
+    if not followable(motion.evolution):
+        return motion
+    domain = motion.evolution.domain
+    axes = tuple(periods(motion.evolution))
+    each = round(len(motion.points) ** (1 / domain.dim))
+    found = densities(domain, axes, each, u, motion.points.dtype)
+    points, weights = stretched(found, axes, each)
+    held_out, seen = scattered(found, motion.levels)
+    return eqx.tree_at(
+        lambda m: (m.points, m.weights, m.held_out, m.seen),
+        motion,
+        (points, weights, held_out, seen),
+    )
 
 
 START = "initial values"
@@ -222,6 +232,10 @@ def moving(
     num = 3 * flat.size // (evolution.out or 1) if num is None else num
     points, weights = rule(evolution, num)
     held_out, _ = evolution.domain.interior.sample(256, key)
+    levels = held_out
+    if followable(evolution):
+        lower, upper = evolution.domain.bounds
+        levels = (np.asarray(held_out) - lower) / (upper - lower)
     conditions = left_over(evolution, unknown)
     walls = tuple(
         jnp.asarray(c.region.quadrature(max(1, num // 8))[0], kind) for c in conditions
@@ -235,6 +249,8 @@ def moving(
         cast(points),
         cast(weights),
         cast(held_out),
+        jnp.ones((len(held_out),), kind),
+        cast(levels),
         walls,
         conditions,
         jet,

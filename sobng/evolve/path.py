@@ -60,6 +60,12 @@ class Route(eqx.Module):
     """A run in legs, one for each motion that it was made on."""
 
     legs: tuple[Leg, ...]
+    stop: float | None = eqx.field(static=True, default=None)
+
+    def until(self, stop: float) -> "Route":
+        """The same up to an earlier time."""
+        kept = [leg for leg in self.legs[1:] if leg.path.ts[0] < stop]
+        return Route((self.legs[0], *kept), stop)
 
     def leg(self, t: float) -> Leg:
         """The leg that a time belongs to; where two meet, the later one."""
@@ -76,7 +82,8 @@ class Route(eqx.Module):
     def ts(self) -> Float[np.ndarray, " times"]:
         """The times of all steps."""
         later = [leg.path.ts[1:] for leg in self.legs[1:]]
-        return np.concatenate([self.legs[0].path.ts, *later])
+        ts = np.concatenate([self.legs[0].path.ts, *later])
+        return ts if self.stop is None else ts[ts <= self.stop]
 
     @property
     def start(self) -> float:
@@ -86,4 +93,5 @@ class Route(eqx.Module):
     @property
     def end(self) -> float:
         """The last time that was reached."""
-        return float(self.legs[-1].path.ts[-1])
+        last = float(self.legs[-1].path.ts[-1])
+        return last if self.stop is None else min(last, self.stop)

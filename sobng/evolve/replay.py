@@ -12,6 +12,7 @@ from sobng.evolve.exponential import ExponentialGauss
 from sobng.evolve.galerkin import Galerkin
 from sobng.evolve.integrate import integrate, TERMS
 from sobng.evolve.motion import check_walls, default_solver, start
+from sobng.evolve.moving import Moving
 from sobng.evolve.path import Leg, Path, Route
 from sobng.evolve.run import Run
 from sobng.evolve.solution import Evolved
@@ -28,11 +29,17 @@ def differentiable(found: Evolved, run: Run, args: Any) -> Evolved:
 
     - `run`: what led to it, with the values of `args`.
 
-    **Raises:** `ValueError` if frozen features know nothing of what `args` change.
+    **Raises:** `ValueError` if frozen features know nothing of what `args` change, or a
+    field was fitted again on the way.
     """
     # The last features follow the whole run; those before were only cheaper.
     leg, whole = found.route.legs[-1], len(found.route.legs) == 1
-    motion, solver, path = leg.motion, run.solver, leg.path
+    if isinstance(leg.motion, Moving) and not whole:
+        raise ValueError(
+            "The field was fitted again during the run, which has no derivative. Take a "
+            "larger field, or a larger `tolerance`."
+        )
+    motion, solver, path = leg.motion, run.steps.solver, leg.path
     if isinstance(motion, Galerkin):
         check_walls(motion.evolution, motion.unknown, found.t0, run.args)
     if solver is None:
@@ -43,7 +50,7 @@ def differentiable(found: Evolved, run: Run, args: Any) -> Evolved:
     found = eqx.tree_at(
         lambda e: (e.route, e.args),
         found,
-        (Route((Leg(motion, path),)), args),
+        (Route((Leg(motion, path),), found.route.stop), args),
         is_leaf=lambda e: e is None,
     )
     return eqx.tree_at(lambda e: e.field, found, found.at(found.t1))
@@ -51,13 +58,13 @@ def differentiable(found: Evolved, run: Run, args: Any) -> Evolved:
 
 def _finer(motion: Any, solver: Any, run: Run, found: Evolved) -> Path:
     """A path on one motion, in steps that resolve derivatives as well."""
-    controller = run.controller
+    controller = run.steps.controller
     y0, _ = motion.start(jnp.asarray(found.t0), run.args)
     if controller is None:
         scale = jnp.linalg.norm(y0) / y0.size**0.5
         controller = dfx.PIDController(rtol=0.0, atol=DERIVATIVE_STEP * scale)
     trip = integrate(
-        motion, solver, controller, found.t0, found.t1, y0, run.args, dt0=run.dt0
+        motion, solver, controller, found.t0, found.t1, y0, run.args, dt0=run.steps.dt0
     )
     return trip.path
 

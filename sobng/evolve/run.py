@@ -12,26 +12,24 @@ import numpy as np
 
 from sobng.clock import Clock
 from sobng.evaluation import observed
-from sobng.evolve.attempt import Attempt, attempted
-from sobng.evolve.conserving import Conserving, drift, settled
-from sobng.evolve.correcting import Correcting, mismatches
-from sobng.evolve.exponential import ExponentialGauss
-from sobng.evolve.features import feature_unknown, periods, rule
-from sobng.evolve.fitted import FittedRungeKutta
+from sobng.evolve.attempt import Attempt, attempted, values_at
+from sobng.evolve.conserving import Conserving, settled
+from sobng.evolve.features import feature_unknown, network, rule
 from sobng.evolve.galerkin import Galerkin
-from sobng.evolve.growth import grown, Rungs
+from sobng.evolve.growth import grown, Rungs, Watch
+from sobng.evolve.horizon import Horizon
 from sobng.evolve.integrate import integrate, shapes, Trip
 from sobng.evolve.journal import Journal, said
 from sobng.evolve.ladder import initial_score, Ladder
-from sobng.evolve.moving import fitted, moving
+from sobng.evolve.moving import fitted, Moving, moving
 from sobng.evolve.path import joined
-from sobng.evolve.projection import CUT, galerkin, Setting, setting
+from sobng.evolve.projection import galerkin, Setting, setting
+from sobng.evolve.refit import Another, refitting
+from sobng.evolve.report import evolved
 from sobng.evolve.solution import Evolved
+from sobng.evolve.steps import step_for, Steps
 from sobng.evolve.walls import check_periods, walled
-from sobng.fields.mlp import MLP
 from sobng.fields.partition import combine, linear_leaves, partition
-from sobng.fields.periodic import PeriodicEmbedding
-from sobng.problem import Evolution
 from sobng.records import Record
 from sobng.results import RESULTS
 from sobng.stages.last_layer import ENOUGH
@@ -75,18 +73,26 @@ class Run:
         self.evolution, self.jet = evolution, jet
         self.t0, self.t1, self.args = t0, t1, args
         self.settings = settings
-        self.times = times
-        self.solver, self.controller, self.dt0 = solver, controller, dt0
+        self.steps = Steps(solver, controller, dt0, corrections)
         self.event = event
         self.conserved, self.kept = conserved, None
-        self.corrections = corrections
         self.key, point_key = jr.split(key)
         points, _ = evolution.domain.interior.sample(COMPARED, point_key)
         self.points = jnp.asarray(points)
         self.observe = observed(settings.observe)
         self.clock = Clock()
+        self.horizon = Horizon(
+            t0,
+            t1,
+            times,
+            self.clock,
+            tolerance=settings.tolerance,
+            limit=settings.time_limit,
+            values=lambda field: values_at(field, self.points, self.observe),
+            args=args,
+        )
         self.stage = ""
-        self.unfitted = ""
+        self.unfitted, self.refits = "", (0, 0)
         self.field = field
         self.journal = Journal(
             settings.checkpoint,
@@ -114,14 +120,15 @@ class Run:
                 field = network(self.evolution, self.key)
             unknown = walled(self.evolution, field, jnp.asarray(self.t0), self.args)
             check_periods(self.evolution, unknown)
-            attempt = self.given(unknown)
+            attempt = self.given(unknown, own=self.field is None)
             ladder = None
             ends = (
                 RESULTS.time_limit_reached,
                 RESULTS.interrupted,
                 RESULTS.unfitted,
             )
-            if not any(bool(attempt.result == end) for end in ends):
+            ended = any(bool(attempt.result == end) for end in ends)
+            if not ended or self.horizon.short:
                 self.stage = "estimate"
                 ladder = self.ladder(attempt.route.end)
             return self.finished(attempt, ladder, attempt.result)
@@ -148,27 +155,37 @@ class Run:
 
         earlier = []
 
-        def run(rungs: Rungs, level: float) -> Attempt:
+        # A user's steps would be wrong by the same for features as for a field.
+        chosen = self.steps if reached is None else Steps()
+
+        def run(rungs: Rungs, level: float, judge: bool = False) -> Attempt:
             part = self.journal.part()
-            there = part.attempt(self.times)
-            if there is not None:
-                return there
+            if part.attempt is not None:
+                return part.attempt
             begun = self.clock.seconds
-            step = step_for(level)
-            steps = [0]
+            far = self.horizon.watch(earlier[-1][1] if earlier else None)
+            step, steps = step_for(level), chosen.finer() if judge else chosen
+            taken = [0]
 
             def go(motion, t, y, dt0, allowed):
                 lost = LOST if allowed is None else None
-                done = sum(steps)
-                trip = self.go(motion, t, y, end, step, dt0, lost, allowed, done)
-                steps.append(trip.steps)
+                done = sum(taken)
+                told = (lost, allowed, far, done)
+                trip = self.go(motion, t, y, end, step, steps, dt0, *told)
+                taken.append(trip.steps)
                 return trip
 
             found = self.attempted(*grown(made, rungs, level, go), level, begun)
-            if found.complete:
-                while earlier:
-                    before, attempt = earlier.pop()
+            if judge:
+                return self.horizon.renewed(found)
+            parts, runs = zip(*earlier, strict=True) if earlier else ((), ())
+            *runs, found = self.horizon.note(found, list(runs))
+            if self.horizon.whole(found):
+                for before, attempt in zip(parts, runs, strict=True):
                     before.strip(attempt)
+                earlier.clear()
+            else:
+                earlier[:] = zip(parts, runs, strict=True)
             earlier.append((part, found))
             return found
 
@@ -178,12 +195,15 @@ class Run:
             self.key,
             tolerance=self.settings.tolerance,
             seconds_left=self.seconds_left,
+            horizon=self.horizon,
+            named=chosen.named,
         )
         ladder.climb()
         return ladder
 
-    def given(self, unknown: Any) -> Attempt:
-        """A user's field: its last layer where that follows, else all of it."""
+    def given(self, unknown: Any, own: bool) -> Attempt:
+        """A user's field, or a network of sobng's own: its last layer where that follows,
+        else all of it."""
         self.journal.part()
         made = setting(
             self.evolution,
@@ -215,14 +235,15 @@ class Run:
             found = fitted(self.evolution, unknown, self.t0, self.args, self.key, limit)
             return jfu.ravel_pytree(partition(found)[0])[0]
 
-        unknown = combine(unravel(self.journal.numbers(fit)), rest)
+        begun = combine(unravel(self.journal.numbers(fit)), rest)
         motion = moving(
-            self.evolution, unknown, self.t0, self.t1, self.args, self.key, jet=self.jet
+            self.evolution, begun, self.t0, self.t1, self.args, self.key, jet=self.jet
         )
         y, miss = motion.start(jnp.asarray(self.t0), self.args)
         asked = self.settings.tolerance
         if asked is None or miss <= asked:
-            return self.alone(motion, MOVING_STEP, None)
+            anew = Another(motion, unknown, self.t1, self.args, self.key, own)
+            return self.refitted(motion, y, miss, anew)
         self.unfitted = self.wider(made, float(miss), asked)
         path = joined(y, self.t0, [], [], dfx.Dopri8.interpolation_cls)
         looks = np.sqrt(motion.defect(self.t0, y, self.args))[None]
@@ -239,7 +260,8 @@ class Run:
             return f"{came} Make it wider."
         never: Any = lambda *_: None
         left = lambda: 0.0
-        ladder = Ladder(made, never, self.key, tolerance=asked, seconds_left=left)
+        limits = {"seconds_left": left, "horizon": self.horizon, "named": False}
+        ladder = Ladder(made, never, self.key, tolerance=asked, **limits)
         rungs, number = ladder.rungs(0), 0
         while True:
             motion = rungs[number]
@@ -257,8 +279,25 @@ class Run:
         """A run on one motion."""
         begun = self.clock.seconds
         y, miss = motion.start(jnp.asarray(self.t0), self.args)
-        trip = self.go(motion, self.t0, y, self.t1, step, None, lost, None)
+        far = self.horizon.watch(None)
+        trip = self.go(
+            motion, self.t0, y, self.t1, step, self.steps, None, lost, None, far
+        )
         return self.attempted([motion], [trip], miss, step, begun)
+
+    def refitted(self, motion: Moving, y: Any, miss: Any, anew: Another) -> Attempt:
+        """A run in which all parameters move, of one field or of several in turn."""
+        begun, level = self.clock.seconds, self.settings.tolerance or FOLLOWED
+        far = self.horizon.watch(None)
+
+        def go(motion, t, y, dt0, allowed, done):
+            told = (MOVING_STEP, self.steps, dt0, None, allowed, far, done)
+            return self.go(motion, t, y, self.t1, *told)
+
+        watch = Watch(level, self.t1 - self.t0)
+        found = refitting(motion, y, watch, go, anew, self.t0, self.args)
+        self.refits = (len(found.motions) - 1, found.tried)
+        return self.attempted(found.motions, found.trips, miss, MOVING_STEP, begun)
 
     def attempted(self, motions, trips, miss, level, begun: float) -> Attempt:
         return attempted(
@@ -267,32 +306,26 @@ class Run:
             miss,
             level,
             self.clock.seconds - begun,
-            times=self.times,
-            points=self.points,
-            look=self.observe,
+            times=self.horizon.times,
+            values=self.horizon.values,
             args=self.args,
         )
 
-    def go(self, motion, t, y, end, step, dt0, lost, allowed, done=0) -> Trip:
+    def go(
+        self, motion, t, y, end, step, steps, dt0, lost, allowed, far, done=0
+    ) -> Trip:
         """One leg, with the steps of the user or those that suit the motion.
 
         **Arguments:**
 
+        - `step`, `steps`: the tolerance of a step, and what a user says of them.
+        - `dt0`: the first step, if it is known from the leg before.
+        - `far`: as made by `Horizon.watch`.
         - `done`: the steps of the legs before.
         """
         frozen = isinstance(motion, Galerkin)
         self.stage = f"{y.size} functions" if frozen else f"{y.size} parameters"
-        controller, solver = self.controller, self.solver
-        if controller is None:
-            # An array, as another number would be compiled anew.
-            atol = step * jnp.linalg.norm(y) / y.size**0.5
-            controller = dfx.PIDController(rtol=0.0, atol=atol)
-        if frozen and (solver is None or isinstance(solver, FittedRungeKutta)):
-            solver = ExponentialGauss(motion.rates, tolerance=1e-2 * step)
-        elif solver is None:
-            solver = dfx.Dopri8()
-        if not frozen and self.corrections:
-            solver = Correcting(solver, self.corrections)
+        solver, controller = steps.of(motion, y, step)
         if self.conserved.integrands:
             # Later legs keep what the first one began with.
             first = self.kept if t > self.t0 else None
@@ -310,9 +343,9 @@ class Run:
                 end,
                 y,
                 self.args,
-                dt0=self.dt0 if dt0 is None or fixed else dt0,
+                dt0=steps.dt0 if dt0 is None or fixed else dt0,
                 event=self.event,
-                look=lambda **seen: self.look(lost, **seen),
+                look=lambda **seen: self.look(lost, far, **seen),
                 allowed=allowed,
                 max_steps=self.settings.max_steps - done,
                 **journal,
@@ -321,7 +354,7 @@ class Run:
         kinds = lambda: shapes(motion, solver, controller, y, self.args, self.event)
         return self.journal.trip(motion, y, kinds, make)
 
-    def look(self, limit, *, time, defect, steps):
+    def look(self, limit, far, *, motion, state, time, defect, steps):
         """Tells listeners; says why a run has to stop, if it has."""
         record = Record(
             stage=f"t={time:.3g}, {self.stage}",
@@ -343,108 +376,22 @@ class Run:
             return RESULTS.blew_up
         if limit is not None and defect > limit:
             return RESULTS.unresolved
-        return None
+        return far(motion, time, state)
 
     def seconds_left(self) -> float:
         limit = self.settings.time_limit
         return np.inf if limit is None else limit - self.clock.seconds
 
-    def errors(self, best: Attempt, ladder: Ladder | None) -> np.ndarray | None:
-        """The error by comparison with independent runs, by time."""
-        found = None if ladder is None else ladder.errors()
-        if found is None or ladder is None:
-            return None
-        other = ladder.whole[-1]
-        return found if best is other else best.difference(other) + found
-
     def finished(self, best: Attempt, ladder: Ladder | None, result: Any) -> Evolved:
         """The solution, with what is known about it."""
-        errors = self.errors(best, ladder)
-        num = len(best.values)
-        found = np.full(num, np.nan)
-        if errors is not None:
-            found[: len(errors)] = errors[:num]
-        if bool(best.result != RESULTS.successful) and bool(result != RESULTS.blew_up):
-            result = best.result
-        reason = ""
-        if self.unfitted:
-            reason = self.unfitted
-        elif errors is None:
-            reason = "No two runs on frozen features came to the end, to compare with."
-        elif bool(result == RESULTS.blew_up):
-            reason = "The solution blows up; `errors` are those at the times before."
-        attempts = [] if ladder is None else ladder.attempts
-        misses, corrections = mismatches([trip.path for trip in best.trips])
-        motion = best.route.legs[-1].motion
-        frozen = isinstance(motion, Galerkin)
-        missed, asked, size = best.looks.T
-        stats = {
-            "num_steps": best.steps,
-            "num_rejected": sum(trip.rejected for trip in best.trips),
-            "seconds": self.clock.seconds,
-            "compile_seconds": self.clock.compile_seconds,
-            "compilations": self.clock.compilations,
-            "motion": "frozen features" if frozen else "all parameters",
-            "params": len(motion.coefficients)
-            if frozen
-            else best.trips[-1].path.end.size,
-            "rank": best.trips[-1].path.end.size,
-            "rows": len(motion.table.points) if frozen else len(motion.points),
-            "loss": None,
-            "held_out": float(missed[-1] / max(asked[-1], np.finfo(float).tiny)),
-            "initial_miss": best.miss,
-            "corrections": corrections,
-            "mismatch": tuple(np.max(misses, axis=0).tolist()) if len(misses) else (),
-            "drift": drift([trip.path for trip in best.trips]),
-            "device": str(next(iter(jax.devices())).device_kind),
-            "dtype": jnp.dtype(self.points.dtype).name,
-            "attempts": tuple(
-                {
-                    "rank": tuple(t.path.start.size for t in a.trips),
-                    "reached": a.route.end,
-                    "num_steps": a.steps,
-                    "seconds": round(a.seconds, 3),
-                }
-                for a in attempts
-            ),
-        }
-        last = np.nan if reason or not num else found[-1]
-        return Evolved(
-            best.route,
-            self.args,
-            result=result,
-            ts=self.times[:num],
-            errors=found,
-            error=float(last) if np.isfinite(last) else None,
-            error_reason=reason,
-            stats=stats,
-            history={
-                "time": best.route.ts,
-                "defect": missed / np.maximum(asked, np.finfo(float).tiny),
-                "speed": asked,
-                "size": size,
-            },
+        return evolved(
+            best,
+            ladder,
+            result,
+            horizon=self.horizon,
+            clock=self.clock,
             evolution=self.evolution,
-            event_mask=best.trips[-1].event_mask,
+            args=self.args,
+            unfitted=self.unfitted,
+            refits=self.refits,
         )
-
-
-def step_for(level: float | None) -> float:
-    """The tolerance of a step in time, relative to the size of the solution."""
-    least = float(jnp.finfo(jnp.result_type(float)).eps ** CUT)
-    if level is None:
-        return least
-    return max(1e-2 * level, 0.3 * min(level, 3 * least))
-
-
-def network(evolution: Evolution, key: Any) -> Any:
-    """The network that moves where frozen features cannot follow."""
-    repeated = periods(evolution)
-    dim = evolution.dim + len(repeated)
-    inner = MLP(dim, out=evolution.out, width=24, depth=2, key=key)
-    if not repeated:
-        return inner
-    lower, upper = evolution.domain.bounds
-    rest = [axis for axis in range(evolution.dim) if axis not in repeated]
-    bounds = {axis: (float(lower[axis]), float(upper[axis])) for axis in rest}
-    return PeriodicEmbedding(inner, repeated, bounds=bounds)

@@ -9,11 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from sobng.evolve.horizon import SAVED
 from sobng.evolve.solution import Evolved
-
-
-SAVED = 17
-"""Times at which the error is estimated if none are asked for."""
 
 
 def times_of(saveat: Any, t0: float, t1: float) -> np.ndarray:

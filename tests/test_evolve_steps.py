@@ -1,0 +1,72 @@
+"""Steps that a user names, and what is said of their error."""
+
+import diffrax as dfx
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+import sobng as sn
+from sobng.evolve.steps import finer, Steps
+
+
+CIRCLE = sn.Interval(-1.0, 1.0)
+
+WAVE = sn.Evolution(
+    lambda u, t, x, args: -sn.partial(u, 0)(x),
+    lambda x: jnp.exp(jnp.sin(jnp.pi * x[0])),
+    CIRCLE,
+    boundary=[sn.Periodic(CIRCLE, 0)],
+)
+
+
+def test_steps_are_judged_by_finer_ones_of_their_kind():
+    found = finer(dfx.PIDController(rtol=1e-6, atol=1e-8, pcoeff=0.3))
+    assert np.allclose([found.rtol, found.atol, found.pcoeff], [1e-7, 1e-9, 0.3])
+    clipped = dfx.ClipStepSizeController(
+        dfx.PIDController(rtol=1e-6, atol=0.0), step_ts=jnp.asarray([0.5])
+    )
+    assert np.isclose(finer(clipped).controller.rtol, 1e-7)
+    named = dfx.StepTo(ts=jnp.asarray([0.0, 0.5, 1.0]))
+    assert np.allclose(finer(named).ts, [0.0, 0.25, 0.5, 0.75, 1.0])
+    fixed = Steps(dfx.Heun(), dfx.ConstantStepSize(), 0.1)
+    assert fixed.named and fixed.finer().dt0 == 0.05
+    assert not Steps(dfx.Heun()).named
+
+
+@pytest.mark.slow
+def test_half_a_fixed_step_divides_the_error_by_its_order_and_the_estimate_knows():
+    x = jnp.linspace(-1.0, 1.0, 101)[:, None]
+    exact = jnp.exp(jnp.sin(jnp.pi * (x[:, 0] - 0.5)))
+    errors = []
+    for step in (1 / 64, 1 / 128):
+        found = sn.evolve(
+            WAVE,
+            t1=0.5,
+            key=jr.key(0),
+            tolerance=1e-3,
+            solver=dfx.Bosh3(),
+            stepsize_controller=dfx.ConstantStepSize(),
+            dt0=step,
+        )
+        assert found.stats["num_steps"] == round(0.5 / step)
+        miss = jnp.linalg.norm(found(0.5, x) - exact) / jnp.linalg.norm(exact)
+        errors.append(float(miss))
+        assert found.error is not None and 0.1 < found.error / errors[-1] < 10
+    assert abs(np.log2(errors[0] / errors[1]) - 3) < 0.2
+
+
+@pytest.mark.slow
+def test_a_tolerance_of_steps_that_is_too_large_is_seen_in_the_estimate():
+    found = sn.evolve(
+        WAVE,
+        t1=0.5,
+        key=jr.key(0),
+        solver=dfx.Tsit5(),
+        stepsize_controller=dfx.PIDController(rtol=1e-5, atol=1e-6),
+    )
+    x = jnp.linspace(-1.0, 1.0, 101)[:, None]
+    exact = jnp.exp(jnp.sin(jnp.pi * (x[:, 0] - 0.5)))
+    error = jnp.linalg.norm(found(0.5, x) - exact) / jnp.linalg.norm(exact)
+    assert error > 1e-9
+    assert found.error is not None and 0.1 < found.error / error < 10
