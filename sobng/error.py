@@ -165,7 +165,7 @@ def _points(problem, fields, key) -> tuple[Collocation, dict[str, int]]:
     return points, {name: len(first) for name, first in fit.points.items()}
 
 
-@eqx.filter_jit
+@once
 def _solve_defect(system: System, fitted: dict[str, int], args: Any, observe: Any):
     """The left-over part of the residual on the points that were not fitted, and the
     relative error there."""
@@ -248,7 +248,7 @@ def _random_waves(key, shapes, dim: int, dtype: Any):
     }
 
 
-@eqx.filter_jit
+@once
 def _rough_part(system: System, args: Any, observe: Any, waves: Any, cut: float):
     """The relative error of a residual too rough for any features.
 

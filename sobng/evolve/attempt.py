@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +11,7 @@ import numpy as np
 from sobng.evolve.blow_up import GROWN
 from sobng.evolve.integrate import Trip
 from sobng.evolve.path import Leg, Path, Route
+from sobng.once import once
 from sobng.results import RESULTS
 
 
@@ -115,6 +115,6 @@ def attempted(
     return Attempt(route, tuple(trips), float(miss), level, seconds, values, times)
 
 
-@eqx.filter_jit
+@once
 def _values(field, points, look):
     return jnp.ravel(jax.vmap(lambda x: look(field, x))(points))

@@ -19,6 +19,7 @@ from sobng.fields.partition import combine, partition
 from sobng.geometry.box import Interval
 from sobng.linalg.damped import damped_solution
 from sobng.metrics.sobolev import Jet, VALUES
+from sobng.once import lean
 from sobng.problem import Condition, Evolution, Problem
 from sobng.settings import Settings
 from sobng.solve import run_stages
@@ -141,7 +142,7 @@ class Moving(eqx.Module):
         return eqx.tree_at(lambda m: (m.points, m.weights), self, (points, weights))
 
 
-@eqx.filter_jit
+@lean
 def _following(motion: Moving, t, y, args):
     """Points whose density is a constant plus the slope of the field, with weights."""
     (low,), (high,) = motion.evolution.domain.bounds

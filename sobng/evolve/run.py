@@ -285,7 +285,7 @@ class Run:
         controller, solver = self.controller, self.solver
         if controller is None:
             # An array, as another number would be compiled anew.
-            atol = step * jnp.linalg.norm(y) / y.size**0.5
+            atol = jnp.asarray(step * np.linalg.norm(y) / y.size**0.5, y.dtype)
             controller = dfx.PIDController(rtol=0.0, atol=atol)
         if frozen and (solver is None or isinstance(solver, FittedRungeKutta)):
             solver = ExponentialGauss(motion.rates, tolerance=1e-2 * step)
