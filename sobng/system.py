@@ -196,7 +196,7 @@ class System(eqx.Module):
 
         def rows(condition, points, weights):
             def at(x):
-                return jnp.ravel(condition.residual(u, x, args))
+                return _at_point(condition, u, x, args)
 
             values = self._everywhere(at, points)
             scale = jnp.sqrt(condition.weight * weights)
@@ -213,7 +213,7 @@ class System(eqx.Module):
             def at(flat):
                 u = self.unknown(unravel(flat))
                 scale = jnp.sqrt(condition.weight * weight)
-                return scale * jnp.ravel(condition.residual(u, x, args))
+                return scale * _at_point(condition, u, x, args)
 
             value, pull = jax.vjp(at, flat)
             (rows,) = jax.vmap(pull)(jnp.eye(value.size, dtype=value.dtype))
@@ -374,6 +374,13 @@ class System(eqx.Module):
         return eqx.tree_at(
             lambda s: (s.collocation, s.norms), self, (collocation, norms)
         )
+
+
+@eqx.filter_jit
+def _at_point(condition: Any, u: PyTree, x: Array, args: Any) -> Float[Array, " out"]:
+    """The residual at one point: Python runs it once for a field of some shape, and not
+    once for each of the losses, steps and derivatives that are made of it."""
+    return jnp.ravel(condition.residual(u, x, args))
 
 
 def _norms(problem, names, collocation) -> dict[str, NormOnPoints]:
