@@ -26,6 +26,7 @@ from sobng.independent import (
 from sobng.once import once
 from sobng.precision import matmul
 from sobng.problem import Condition, Energy, Problem
+from sobng.problem.condition import residual_at
 from sobng.system import System
 
 
@@ -271,7 +272,12 @@ def _rough_part(system: System, args: Any, observe: Any, waves: Any, cut: float)
         ]
         return jnp.concatenate(values)
 
-    r = jax.vmap(lambda x: residual(u, x))(points)
+    # The field that was trained: of that the residual is traced already.
+    rows = lambda x: [
+        jnp.sqrt(jnp.asarray(c.weight, x.dtype)) * residual_at(c, u, x, args)
+        for c in inside
+    ]
+    r = jax.vmap(lambda x: jnp.concatenate(rows(x)))(points)
     dim, num = points.shape[1], points.shape[0]
     directions, fluctuations = waves
     reach = jnp.linspace(0, 1, WAVES, dtype=points.dtype)
