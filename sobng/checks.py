@@ -12,6 +12,7 @@ from jaxtyping import PyTree
 from sobng.fields.algebra import add, entries, rebuild
 from sobng.once import once
 from sobng.problem import Dirichlet, Energy, evaluate, Problem
+from sobng.problem.condition import residual_at
 
 
 SAMPLES = 4
@@ -138,7 +139,8 @@ def _finite(problem, unknown, args, tried) -> tuple[dict, dict]:
         data[condition.name] = jax.vmap(
             lambda x, value=value: finite(evaluate(value, x, args))
         )(points)
-        residuals[condition.name] = finite(condition.residual(unknown, points[0], args))
+        found = residual_at(condition, unknown, points[0], args)
+        residuals[condition.name] = finite(found)
     return data, residuals
 
 

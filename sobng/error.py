@@ -26,6 +26,7 @@ from sobng.independent import (
 from sobng.once import once
 from sobng.precision import matmul
 from sobng.problem import Condition, Energy, Problem
+from sobng.problem.condition import residual_at
 from sobng.system import System
 
 
@@ -165,7 +166,7 @@ def _points(problem, fields, key) -> tuple[Collocation, dict[str, int]]:
     return points, {name: len(first) for name, first in fit.points.items()}
 
 
-@eqx.filter_jit
+@once
 def _solve_defect(system: System, fitted: dict[str, int], args: Any, observe: Any):
     """The left-over part of the residual on the points that were not fitted, and the
     relative error there."""
@@ -248,7 +249,7 @@ def _random_waves(key, shapes, dim: int, dtype: Any):
     }
 
 
-@eqx.filter_jit
+@once
 def _rough_part(system: System, args: Any, observe: Any, waves: Any, cut: float):
     """The relative error of a residual too rough for any features.
 
@@ -271,7 +272,12 @@ def _rough_part(system: System, args: Any, observe: Any, waves: Any, cut: float)
         ]
         return jnp.concatenate(values)
 
-    r = jax.vmap(lambda x: residual(u, x))(points)
+    # The field that was trained: of that the residual is traced already.
+    rows = lambda x: [
+        jnp.sqrt(jnp.asarray(c.weight, x.dtype)) * residual_at(c, u, x, args)
+        for c in inside
+    ]
+    r = jax.vmap(lambda x: jnp.concatenate(rows(x)))(points)
     dim, num = points.shape[1], points.shape[0]
     directions, fluctuations = waves
     reach = jnp.linspace(0, 1, WAVES, dtype=points.dtype)

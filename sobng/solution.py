@@ -12,6 +12,7 @@ from jaxtyping import Array, PyTree
 
 from sobng.evaluation import float_dtype
 from sobng.io.serial import load_tree, save_tree
+from sobng.once import lean
 from sobng.plotting.figures import plot_solution
 from sobng.results import RESULTS
 
@@ -177,7 +178,7 @@ class Solution(eqx.Module):
         )
 
 
-@eqx.filter_jit
+@lean
 def _evaluate(unknown: PyTree, x: Array) -> PyTree[Array]:
     """All fields of an unknown at points `[..., dim]`."""
     points = x.reshape(-1, x.shape[-1])

@@ -18,6 +18,7 @@ from sobng.linalg.outer import row_gram, row_products
 from sobng.norms.modes import NormOnPoints
 from sobng.precision import matmul
 from sobng.problem import Energy, Problem
+from sobng.problem.condition import residual_at
 
 
 CHUNK = 256
@@ -174,7 +175,7 @@ class System(eqx.Module):
         def size(condition, points):
             u = self.unknown(self.params)
             point = jax.ShapeDtypeStruct(points.shape[1:], points.dtype)
-            value = jax.eval_shape(lambda x: condition.residual(u, x, args), point)
+            value = jax.eval_shape(lambda x: residual_at(condition, u, x, args), point)
             return points.shape[0] * value.size
 
         return tuple(size(c, points) for c, points, _ in self._parts())
@@ -196,7 +197,7 @@ class System(eqx.Module):
 
         def rows(condition, points, weights):
             def at(x):
-                return jnp.ravel(condition.residual(u, x, args))
+                return residual_at(condition, u, x, args)
 
             values = self._everywhere(at, points)
             scale = jnp.sqrt(condition.weight * weights)
@@ -213,7 +214,7 @@ class System(eqx.Module):
             def at(flat):
                 u = self.unknown(unravel(flat))
                 scale = jnp.sqrt(condition.weight * weight)
-                return scale * jnp.ravel(condition.residual(u, x, args))
+                return scale * residual_at(condition, u, x, args)
 
             value, pull = jax.vjp(at, flat)
             (rows,) = jax.vmap(pull)(jnp.eye(value.size, dtype=value.dtype))

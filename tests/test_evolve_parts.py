@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import sobng as sn
+from sobng.clock import Clock
 from sobng.evolve.blow_up import blows_up
 from sobng.evolve.exponential import legendre_integrals, phi_functions
 from sobng.evolve.features import count, feature_unknown, points_for, rule
@@ -171,6 +172,16 @@ def test_frozen_features_hold_the_initial_values_to_rounding(frozen):
     x = jnp.linspace(-1.0, 1.0, 33)[:, None]
     # The coefficients have lost digits to near dependence, the field has not.
     assert jnp.allclose(jax.vmap(field)(x), -jnp.sin(jnp.pi * x[:, 0]), atol=1e-11)
+
+
+def test_fields_at_other_times_compile_nothing(frozen):
+    motion = frozen
+    y, _ = motion.start(0.0, None)
+    motion.fit(motion.field(0.0, y, None), 0.0, None)
+    clock = Clock().start()
+    motion.fit(motion.field(0.25, y, None), 0.25, None)
+    clock.stop()
+    assert clock.compilations == 0
 
 
 def test_the_misfit_of_a_kink_is_seen_where_no_held_out_point_is(frozen):

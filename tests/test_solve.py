@@ -12,6 +12,7 @@ import sobng as sn
 from sobng.checks import check_statement
 from sobng.clock import Clock
 from sobng.fields.partition import linear_leaves
+from sobng.once import lean, once
 from sobng.solvers.adaptor import bind, init_solver, loss_of, run_steps
 from sobng.stages.features import COUNT
 from sobng.stages.stage import AbstractStage
@@ -78,6 +79,33 @@ def test_a_statement_is_checked_by_few_programs():
     field = sn.MLP(1, width=11, key=jax.random.key(0))
     # Values, whether they see a constant, and points brought to the device; it was 40.
     assert compilations(lambda: check_statement(problem, field, None)) <= 4
+
+
+@pytest.mark.parametrize("compiled", [lean, once])
+def test_what_compiles_sooner_may_stand_inside_of_other_transformations(compiled):
+    square = compiled(lambda x: x**2)
+    ones = jnp.ones(3)
+    assert square(3.0) == 9.0
+    # JAX refuses such options there, also where the inner arguments are constants.
+    assert jax.jit(lambda: square(ones))().shape == (3,)
+    assert jnp.all(jax.vmap(jax.grad(square))(ones) == 2.0)
+    assert eqx.filter_eval_shape(square, ones).shape == (3,)
+
+
+def test_the_residual_of_a_field_is_traced_once_for_all_that_is_made_of_it():
+    seen = []
+
+    def residual(u, x, args):
+        seen.append(x)
+        return sn.laplacian(u)(x) + 1.0
+
+    interval = sn.Interval(0.0, 1.0)
+    problem = sn.Problem(sn.Condition(residual, interval.interior))
+    field = sn.MLP(1, width=4, key=jax.random.key(0))
+    system = System(problem, field, sn.discretise(problem, 8, key=jax.random.key(1)))
+    for made in (system.residual, system.jacobian, system.loss):
+        eqx.filter_jit(made)(system.params)
+    assert len(seen) == 1
 
 
 def test_a_loss_compiles_once_whichever_parameters_move():

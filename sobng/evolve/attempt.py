@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +11,7 @@ import numpy as np
 from sobng.evolve.blow_up import GROWN
 from sobng.evolve.integrate import Trip
 from sobng.evolve.path import Leg, Path, Route
+from sobng.once import once
 from sobng.results import RESULTS
 
 
@@ -133,7 +133,7 @@ def attempted(
     return found.at(times, values, args)
 
 
-@eqx.filter_jit
+@once
 def values_at(field: Any, points: Any, look: Any) -> Any:
     """What `look(field, x)` says at some points, as one vector."""
     return jnp.ravel(jax.vmap(lambda x: look(field, x))(points))

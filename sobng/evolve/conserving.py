@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 from sobng.evolve.invariants import Invariants
 from sobng.evolve.path import Path
+from sobng.once import once
 
 
 class Ramped(dfx.AbstractLocalInterpolation):
@@ -116,7 +117,7 @@ class Conserving(dfx.AbstractWrappedSolver):
         return dfx.ODETerm(Tangential(terms, self.invariants))
 
 
-@eqx.filter_jit
+@once
 def settled(invariants: Invariants, motion: Any, t: Any, y: Array, args: Any) -> Array:
     """The state of another motion where the integrals have their first values."""
     return invariants.restored(motion, jnp.asarray(t, y.dtype), y, args)

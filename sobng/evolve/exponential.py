@@ -35,9 +35,13 @@ def phi_functions(z: Complex[Array, " modes"], num: int) -> Complex[Array, "num 
     near = jnp.where(small, z, jnp.zeros_like(z))
     far = jnp.where(small, jnp.full_like(z, 2), z)
     # The series of the last one, then downwards, where nothing cancels.
-    last = jnp.zeros_like(z)
-    for j in reversed(range(26)):
-        last = last * near + 1 / math.factorial(j + num)
+    series = [1 / math.factorial(j + num) for j in reversed(range(26))]
+    # In a loop, as one after another these lines took a third of the compilation.
+    last, _ = jax.lax.scan(
+        lambda last, term: (last * near + term, None),
+        jnp.zeros_like(z),
+        jnp.asarray(series, z.dtype),
+    )
     below = [last]
     for k in reversed(range(1, num)):
         below.append(near * below[-1] + 1 / math.factorial(k))

@@ -13,6 +13,7 @@ from sobng.fields.mlp import MLP
 from sobng.fields.periodic import PeriodicEmbedding
 from sobng.geometry.box import AbstractBox
 from sobng.geometry.quadrature import gauss, tensor
+from sobng.once import once
 from sobng.problem import Evolution, Periodic
 from sobng.typing import HostPoints, HostWeights, Key
 
@@ -108,7 +109,7 @@ def _longest(dim, bandwidth, num, random):
     return np.concatenate([waves, waves]), phases
 
 
-@eqx.filter_jit  # one compilation instead of a dozen
+@once
 def _blank(dim: int, out: int | None, num: int, domain: Any, key: Key) -> Any:
     found = MLP(dim, out=out, width=num, activation=jnp.sin, domain=domain, key=key)
     return eqx.tree_at(lambda f: f.weights[1], found, jnp.zeros_like(found.weights[1]))

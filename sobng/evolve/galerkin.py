@@ -21,6 +21,7 @@ from sobng.evolve.walls import (
 )
 from sobng.fields.partition import combine, linear_leaves
 from sobng.metrics.sobolev import Jet
+from sobng.once import once
 from sobng.precision import apply, matmul
 from sobng.problem import Evolution
 from sobng.typing import Point, Value
@@ -131,13 +132,17 @@ class Galerkin(eqx.Module):
         see = jax.vmap(lambda x: self.jet(function, x))
         return jnp.ravel(see(self.table.points))
 
-    @eqx.filter_jit
     def field(self, t: Any, y: Float[Array, " r"], args: Any) -> PyTree:
         """The field at one time.
 
         The coefficients of nearly dependent features are large, and lose digits to
         rounding: what they miss is fitted again.
         """
+        # A number would be compiled for itself, an array is not.
+        return self._field(jnp.asarray(t, y.dtype), y, args)
+
+    @once
+    def _field(self, t: Any, y: Float[Array, " r"], args: Any) -> PyTree:
         params, rest = eqx.partition(self.unknown, linear_leaves(self.unknown))
         _, unravel = jfu.ravel_pytree(params)
         local = lambda x, partials: Taylor(x, partials, self.table.orders)
@@ -152,13 +157,12 @@ class Galerkin(eqx.Module):
             again = matmul(self.project[:, :size], miss)
             coefficients = coefficients + matmul(self.coefficients, again)
         moved = combine(unravel(coefficients), rest)
-        return at_time(moved, jnp.asarray(t, y.dtype), args) if self.moving else moved
+        return at_time(moved, t, args) if self.moving else moved
 
     def start(self, t0: Any, args: Any) -> tuple[Float[Array, " r"], Float[Array, ""]]:
         """The initial values, and by how much they are missed, relatively."""
         return self.fit(Initial(self.evolution, args), t0, args)
 
-    @eqx.filter_jit
     def fit(
         self, u: PyTree, t: Any, args: Any
     ) -> tuple[Float[Array, " r"], Float[Array, ""]]:
@@ -167,7 +171,10 @@ class Galerkin(eqx.Module):
         On held-out points, or on those of the projection if that is more: they are so
         many that none of the misfit of a kink lies between them.
         """
-        t = jnp.asarray(t, self.table.points.dtype)
+        return self._fit(u, jnp.asarray(t, self.table.points.dtype), args)
+
+    @once
+    def _fit(self, u: PyTree, t: Any, args: Any) -> tuple[Array, Array]:
         lift = self.lift_at(args)
         plain = (lambda x: 0 * u(x)) if lift is None else lift(t)
         wanted = lambda x: u(x) - plain(x)

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, PyTree
 
 from sobng.evolve.blow_up import blows_up, GROWN, HUGE
 from sobng.evolve.path import joined, Path
+from sobng.once import lean, once
 from sobng.results import RESULTS
 
 
@@ -73,7 +74,7 @@ def velocity(t, y, args):
 TERMS = dfx.ODETerm(velocity)
 
 
-@eqx.filter_jit
+@once
 def begin(motion, solver, controller, t0, t1, dt0, y0, args):
     """The first step size and the states of controller and solver."""
     both = (motion, args)
@@ -81,10 +82,14 @@ def begin(motion, solver, controller, t0, t1, dt0, y0, args):
         TERMS, t0, t1, y0, dt0, both, solver.func, solver.error_order(TERMS)
     )
     solver_state = solver.init(TERMS, t0, jnp.minimum(tnext, t1), y0, both)
-    return tnext - t0, controller_state, solver_state
+    # Controllers begin with a plain `False` that steps make an array: the second segment
+    # would be compiled anew.
+    plain = lambda leaf: isinstance(leaf, bool | int | float)
+    array = lambda leaf: jnp.asarray(leaf) if plain(leaf) else leaf
+    return tnext - t0, jax.tree.map(array, controller_state), solver_state
 
 
-@eqx.filter_jit
+@lean
 def segment(motion, solver, controller, t0, t1, dt0, y0, args, states, event) -> Any:
     """At most `SEGMENT` steps; the last state, what was recorded, the new states."""
     solver_state, controller_state = states
@@ -109,7 +114,7 @@ def segment(motion, solver, controller, t0, t1, dt0, y0, args, states, event) ->
     )
 
 
-@eqx.filter_jit
+@lean
 def defects(motion, ts, ys, args):
     """Mean squares of projection residual, right-hand side and field at several times."""
     return jax.lax.map(lambda both: motion.defect(both[0], both[1], args), (ts, ys))
@@ -231,7 +236,9 @@ def _advance(
         event,
     )
     accepted = int(found.stats["num_accepted_steps"])
-    new = np.asarray(found.ts[:accepted])
+    # Cut on the host: JAX would compile each length by itself.
+    ts, ys = np.asarray(found.ts), np.asarray(found.ys)
+    new = ts[:accepted]
     looks = np.sqrt(np.asarray(defects(motion, found.ts, found.ys, args)))
     dt, beyond, before = now.dt, None, float(now.time)
     if accepted and not fixed:
@@ -242,7 +249,7 @@ def _advance(
         over = np.flatnonzero(looks[:accepted, 0] > allowed(now.seen[-1][-1]))
         if over.size:
             accepted = int(over[0])
-            beyond = (found.ts[accepted], found.ys[accepted], looks[accepted])
+            beyond = (*map(jnp.asarray, (ts[accepted], ys[accepted])), looks[accepted])
     full = now.steps + accepted >= max_steps
     if full and now.steps + accepted > max_steps:
         accepted, beyond = max_steps - now.steps, None
@@ -253,8 +260,11 @@ def _advance(
         now.seen.append(looks[:accepted])
         now.ts.append(new[:accepted])
         kept = found.interpolation.infos
-        now.infos.append(jax.tree.map(lambda i: np.asarray(i[:accepted]), kept))
-        now.state, now.time = found.ys[accepted - 1], found.ts[accepted - 1]
+        now.infos.append(jax.tree.map(lambda i: np.asarray(i)[:accepted], kept))
+        now.state, now.time = (
+            jnp.asarray(ys[accepted - 1]),
+            jnp.asarray(ts[accepted - 1]),
+        )
         now.states = (found.solver_state, found.controller_state)
     missed, asked, _ = now.seen[-1][-1]
     defect = float(missed / max(asked, np.finfo(kind).tiny))

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, PyTree
 from sobng.evolve.features import rule
 from sobng.evolve.galerkin import Galerkin
 from sobng.evolve.taylor import needed_orders, Orders, Taylor
+from sobng.once import once
 from sobng.precision import matmul
 from sobng.problem import Evolution
 from sobng.typing import Point, Value
@@ -187,7 +188,7 @@ def _frame(motion: Galerkin) -> Float[Array, "r r"]:
     return jnp.asarray(frame)
 
 
-@eqx.filter_jit
+@once
 def _begun(bare: Invariants, motion, t0, y0, args):
     densities = jnp.abs(bare.densities(motion, t0, y0, args))
     target, slopes = bare.slopes(motion, t0, y0, args)

@@ -11,14 +11,14 @@ from sobng.evolve.galerkin import Galerkin
 from sobng.evolve.rates import diagonalised, Rates
 from sobng.evolve.taylor import derivatives, Orders, sensitivities, Taylor
 from sobng.metrics.sobolev import Jet, VALUES
-from sobng.precision import matmul
+from sobng.once import once
 
 
 PAD = 16
 """Real modes and pairs come in multiples of this."""
 
 
-@eqx.filter_jit
+@once
 def _slopes(found: Galerkin, t, y, args, jet: Jet):
     """The derivatives of what is seen of the right-hand side in those of the field:
     `[n, terms * out, orders, *out]`."""
@@ -36,7 +36,7 @@ def _slopes(found: Galerkin, t, y, args, jet: Jet):
     return jax.vmap(at)(table.points, table.partials(y))
 
 
-@eqx.filter_jit
+@once
 def _constant(found: Galerkin, mean, orders: Orders):
     """The same for the operator with the given coefficients, `[out, orders, *out]`."""
     table = found.table
@@ -70,8 +70,12 @@ def in_modes(
     kind = table.entries.dtype
     times = [jnp.asarray(t, kind) for t in (t0, t1)]
     y0, _ = found.start(times[0], args)
-    noise = jnp.linalg.norm(y0) * jax.random.normal(key, y0.shape, kind) / size**0.5
-    trials = (times[0], y0), (times[1], y0), (times[0], y0 + noise)
+    # By NumPy, as JAX would compile each of these operations for each size.
+    random = np.random.default_rng(np.asarray(jax.random.key_data(key)).tolist())
+    y0 = np.asarray(y0)
+    noise = np.linalg.norm(y0) * random.normal(size=size) / size**0.5
+    noisy = np.asarray(y0 + noise, kind)
+    trials = (times[0], y0), (times[1], y0), (times[0], noisy)
     slopes = [np.asarray(_slopes(found, t, y, args, jet)) for t, y in trials]
     now = slopes[0]
     reach = 1e3 * np.finfo(now.dtype).eps * np.max(np.abs(now))
@@ -81,8 +85,8 @@ def in_modes(
         if jet == VALUES:
             now = np.broadcast_to(np.mean(now, axis=0, keepdims=True), now.shape)
         else:
-            values = _slopes(found, times[0], y0, args, VALUES)
-            now = np.asarray(_constant(found, jnp.mean(values, axis=0), orders))
+            values = np.asarray(_slopes(found, times[0], y0, args, VALUES))
+            now = np.asarray(_constant(found, np.mean(values, axis=0), orders))
     out = 1 if table.out is None else table.out
     n, num = len(table.points), len(table.orders)
     now = now.reshape(n, -1, num, out)
@@ -98,8 +102,7 @@ def in_modes(
     whole = np.asarray(found.project) @ rows
     rates, basis = diagonalised(whole.astype(np.float64))
     rates, basis, inverse = _padded(rates, basis, np.linalg.inv(basis))
-    inverse = jnp.asarray(inverse, kind)
-    rates = jax.tree.map(lambda r: r.astype(kind), rates)
+    rates = jax.tree.map(lambda r: jnp.asarray(r, kind), rates)
     turn = lambda m: jnp.asarray(np.asarray(m) @ basis, kind)
     found = eqx.tree_at(
         lambda g: (
@@ -114,7 +117,7 @@ def in_modes(
             turn(table.entries),
             turn(found.held_out.entries),
             turn(found.coefficients),
-            matmul(inverse, found.project),
+            jnp.asarray(inverse @ np.asarray(found.project), kind),
             rates,
         ),
     )
@@ -138,9 +141,9 @@ def _padded(
     added = np.repeat(ends, [more, many, many])
     return (
         Rates(
-            jnp.pad(rates.real, (0, more)),
-            jnp.pad(rates.decay, (0, many)),
-            jnp.pad(rates.turn, (0, many)),
+            jnp.asarray(np.pad(rates.real, (0, more))),
+            jnp.asarray(np.pad(rates.decay, (0, many))),
+            jnp.asarray(np.pad(rates.turn, (0, many))),
         ),
         np.insert(basis, added, 0, axis=1),
         np.insert(inverse, added, 0, axis=0),

@@ -20,6 +20,7 @@ from sobng.fields.partition import combine, partition
 from sobng.geometry.box import AbstractBox
 from sobng.linalg.damped import damped_solution
 from sobng.metrics.sobolev import Jet, VALUES
+from sobng.once import lean
 from sobng.problem import Condition, Evolution, Problem
 from sobng.settings import Settings
 from sobng.solve import run_stages
@@ -151,7 +152,7 @@ def followable(evolution: Evolution) -> bool:
     return isinstance(evolution.domain, AbstractBox) and evolution.dim <= 3
 
 
-@eqx.filter_jit
+@lean
 def _followed(motion: Moving, t, y, args) -> Moving:
     return followed(motion, motion.field(t, y, args))
 

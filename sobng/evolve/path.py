@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
+from sobng.once import once
+
 
 class Path(eqx.Module):
     """A trajectory in pieces, one for each accepted step."""
@@ -33,7 +35,7 @@ class Path(eqx.Module):
         return self(self.ts[-1])
 
 
-@eqx.filter_jit
+@once
 def _evaluate(piece, t0, t1, info, t):
     kind = jnp.result_type(*jax.tree.leaves(info))
     kind = jnp.finfo(kind).dtype

@@ -29,6 +29,7 @@ from sobng.evolve.walls import (
 from sobng.fields.constrained import Constrained
 from sobng.fields.partition import combine, linear_leaves, partition
 from sobng.metrics.sobolev import Jet, VALUES
+from sobng.once import lean, once
 from sobng.problem import Evolution
 from sobng.system import chunked
 
@@ -58,7 +59,7 @@ def lift_of(unknown: PyTree, points: Float[Array, "n dim"]) -> Any:
     return lift if bool(_anything(unknown, points)) else None
 
 
-@eqx.filter_jit
+@once
 def _anything(field: Any, points: Float[Array, "n dim"]) -> Array:
     return jnp.any(jax.vmap(field)(points))
 
@@ -127,7 +128,7 @@ def walls_change(evolution: Evolution, unknown: PyTree, one: Any, other: Any) ->
     return not bool(jnp.max(jnp.abs(second - first)) <= reach)
 
 
-@eqx.filter_jit
+@lean
 def _features(unknown: PyTree, points, orders: Orders):
     """Derivatives of all features at points: `[orders, n, *out, params]`."""
     leaves, rest = eqx.partition(unknown, linear_leaves(unknown))
@@ -152,7 +153,7 @@ def _seen(jet: Jet, features: np.ndarray, orders: Orders, points) -> np.ndarray:
     return (scale[:, :, None, None] * flat).reshape(-1, terms.shape[-1])
 
 
-@eqx.filter_jit
+@once
 def _wall_matrix(unknown: PyTree, conditions, points, t, args):
     leaves, rest = eqx.partition(unknown, linear_leaves(unknown))
     flat, unravel = jfu.ravel_pytree(leaves)

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from sobng.evolve.path import Route
+from sobng.once import lean
 from sobng.plotting.strip import plot_strip
 from sobng.results import RESULTS
 from sobng.solution import Facts, Solution
@@ -197,7 +198,7 @@ class Evolved(eqx.Module):
         )
 
 
-@eqx.filter_jit
+@lean
 def _values(field: PyTree, x: Array) -> Array:
     found = jax.vmap(field)(x.reshape(-1, x.shape[-1]))
     return found.reshape(*x.shape[:-1], *found.shape[1:])

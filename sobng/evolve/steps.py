@@ -49,7 +49,8 @@ class Steps:
         frozen = isinstance(motion, Galerkin)
         solver, controller = self.solver, self.controller
         if controller is None:
-            atol = step * jnp.linalg.norm(y) / y.size**0.5
+            # An array, as another number would be compiled anew.
+            atol = jnp.asarray(step * np.linalg.norm(y) / y.size**0.5, y.dtype)
             controller = dfx.PIDController(rtol=0.0, atol=atol)
         if frozen and (solver is None or isinstance(solver, FittedRungeKutta)):
             solver = ExponentialGauss(motion.rates, tolerance=1e-2 * step)

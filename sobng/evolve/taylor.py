@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from sobng.once import once
 from sobng.typing import Point, Value
 
 
@@ -111,7 +112,7 @@ def needed_orders(
 # Fields are PyTrees of like structure: each of these is compiled once for all trials.
 
 
-@eqx.filter_jit
+@once
 def _both(rhs, u, points, orders):
     def at(x):
         local = Taylor(x, derivatives(u, orders)(x), orders)
@@ -126,7 +127,7 @@ def _same(rhs, u, points, orders) -> bool:
     return bool(jnp.max(jnp.abs(one - other)) <= reach * jnp.max(jnp.abs(one)))
 
 
-@eqx.filter_jit
+@once
 def _slopes(rhs, u, points, orders):
     def at(x):
         local = lambda partials: jnp.asarray(rhs(Taylor(x, partials, orders), x))

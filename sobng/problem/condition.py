@@ -125,6 +125,13 @@ class Condition(AbstractCondition):
         return self.function(u, x, args)
 
 
+@eqx.filter_jit
+def residual_at(condition: AbstractCondition, u: Any, x, args: Any):
+    """The residual at one point, flat: Python runs it once for a field of some shape,
+    and not once for each of the losses, steps and derivatives that are made of it."""
+    return jnp.ravel(condition.residual(u, x, args))
+
+
 def takes_args(value: Any) -> bool:
     """Whether a datum is a function of `(x, args)` rather than of `x` alone."""
     if not callable(value):

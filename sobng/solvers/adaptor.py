@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optimistix as optx
 from jaxtyping import Array, Bool, Float, PyTree
 
+from sobng.once import lean, once
 from sobng.problem import Energy
 from sobng.solvers.gauss_newton import GaussNewton
 from sobng.solvers.natural_gradient import NaturalGradient
@@ -70,7 +71,7 @@ def _objective(solver: Any, system: System):
     return lambda params, args: (objective(params, args), None)
 
 
-@eqx.filter_jit
+@once
 def init_solver(solver: Any, system: System, params: PyTree, args: Any) -> PyTree:
     """The state of a bound solver before its first step."""
     fn = _objective(solver, system)
@@ -91,7 +92,7 @@ def on_other_points(
     return eqx.tree_at(lambda s: s.search_state, new, state.search_state)
 
 
-@eqx.filter_jit
+@lean
 def run_steps(
     solver: Any, system: System, params: PyTree, state: PyTree, args: Any, num: int
 ) -> tuple[PyTree, PyTree, Look]:
@@ -149,6 +150,6 @@ def loss_of(system: System, params: PyTree, args: Any) -> Float[Array, ""]:
     return _loss(whole, whole.params, args)
 
 
-@eqx.filter_jit
+@lean
 def _loss(system, params, args):
     return system.loss(params, args)
