@@ -16,7 +16,7 @@ from sobng.precision import matmul
 
 
 RANK = 500
-"""Directions of a sketch: each costs a hundredth of a product by itself (measured)."""
+"""Directions of a sketch: each costs a tenth of a product by itself or less (measured)."""
 
 
 class NystromModel(AbstractModel):
