@@ -79,6 +79,7 @@ from sobng.linalg.dense import Dense as Dense
 from sobng.linalg.dual import Dual as Dual
 from sobng.linalg.factorisation import AbstractFactorisation as AbstractFactorisation
 from sobng.linalg.krylov import Krylov as Krylov
+from sobng.linalg.nystrom import Nystrom as Nystrom
 from sobng.linalg.triangle import Triangle as Triangle
 from sobng.metrics.energy import EnergyMetric as EnergyMetric
 from sobng.metrics.euclidean import EuclideanMetric as EuclideanMetric

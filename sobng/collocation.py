@@ -235,7 +235,7 @@ class PointPlan(eqx.Module):
         return jnp.result_type(*leaves) if leaves else jnp.result_type(float)
 
     def training(
-        self, level: int, grading: Grading | None = None, *, draw: int = 0
+        self, level: float | int, grading: Grading | None = None, *, draw: int = 0
     ) -> Collocation:
         """The points that are trained on; each level doubles them, each draw is new where
         the sampler is random, and where a grading stretches they are dense."""
@@ -243,7 +243,7 @@ class PointPlan(eqx.Module):
             self.given.check(name for name in regions(self.problem))
             return self.given
         sampler = None if self.refinable else self.given
-        num = self.num * 2**level
+        num = round(self.num * 2**level)
         if sampler is None and grading is not None:
             sampler = {
                 name: GradedRule(default_sampler(region, num), grading)

@@ -14,7 +14,7 @@ class Points:
     """
 
     plan: PointPlan
-    level: int
+    level: float | int
     """How often they were doubled."""
     training: Collocation
     held_out: Collocation
@@ -45,7 +45,7 @@ class Points:
         self.training, self.held_out = self.graded(grading)
         return True
 
-    def enlarge(self, level: int) -> None:
+    def enlarge(self, level: float | int) -> None:
         """Trains on the points of another level."""
         self.level = level
         self.training = self.plan.training(level, self._grading)

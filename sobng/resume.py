@@ -37,7 +37,7 @@ class Saved:
     step: int
     estimated: int
     begun: int
-    level: int
+    level: float | int
     score: float | None
     error: float | None
     reason: str

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from sobng.calculus import matrices_of, outer_products, OuterProducts
+from sobng.chunks import AT_ONCE, blocks_of, CHUNK, chunked, PIECE
 from sobng.collocation import Collocation
 from sobng.exact import satisfied
 from sobng.fields.partition import combine, partition
@@ -21,18 +22,6 @@ from sobng.problem import Energy, Problem
 from sobng.problem.condition import residual_at
 
 
-CHUNK = 256
-"""Points that are differentiated together. Per point the intermediate values of a
-derivative may outweigh its Jacobian row, so their number, not that of all points,
-bounds the memory of an assembly."""
-
-AT_ONCE = 4096
-"""Points at which residuals are evaluated together: those of many features at many points
-would outweigh every matrix."""
-
-BLOCK = 2048
-"""Points whose rows are in memory together where normal equations are summed up."""
-
 LARGE = 100_000
 """Parameters of fields whose residual is taken a few points at a time, too."""
 
@@ -41,32 +30,6 @@ LEAN = 64
 
 FACTORS = 2**24
 """Numbers in the outer products of the points that are differentiated together."""
-
-
-def chunked(function: Callable, chunk: int | None, *arrays: Array) -> PyTree:
-    """`vmap(function)` over the leading axis, at most `chunk` at a time.
-
-    The last chunk is filled up by repeating points, so that one size is compiled.
-    """
-    size = arrays[0].shape[0]
-    mapped = jax.vmap(function)
-    if chunk is None or size <= chunk:
-        return mapped(*arrays)
-    num = -(-size // chunk)
-    index = jnp.minimum(jnp.arange(num * chunk), size - 1).reshape(num, chunk)
-    blocks = jax.lax.map(lambda i: mapped(*(a[i] for a in arrays)), index)
-    return jax.tree.map(lambda b: b.reshape(-1, *b.shape[2:])[:size], blocks)
-
-
-def _blocks(points: Array, weights: Array) -> tuple[Array, Array]:
-    """Points and weights in blocks of equal size; the last is filled up by points of
-    weight zero."""
-    num = -(-len(points) // BLOCK)
-    size = -(-len(points) // num)
-    index = jnp.arange(num * size)
-    inside = jnp.minimum(index, len(points) - 1)
-    filled = jnp.where(index < len(points), weights[inside], 0)
-    return points[inside].reshape(num, size, -1), filled.reshape(num, size)
 
 
 class System(eqx.Module):
@@ -338,7 +301,60 @@ class System(eqx.Module):
                 gradient = gradient + matmul(block.T, jnp.ravel(rest))
                 return (add_gram(square, block), gradient), None
 
-            total, _ = jax.lax.scan(add, total, _blocks(points, weights))
+            total, _ = jax.lax.scan(add, total, blocks_of(points, weights))
+        return total
+
+    def _in_pieces(self, params: PyTree, args: Any) -> Any:
+        """For each condition its rows at a few points, as a function of these and their
+        weights; the blocks of points that it is to be called with; and how many rows it
+        has, and is called for."""
+        flat, _ = jfu.ravel_pytree(params)
+        most = max(1, PIECE // flat.size)
+        sizes = self.block_sizes(args)
+        for size, (condition, points, weights) in zip(
+            sizes, self._parts(), strict=True
+        ):
+            expanded = self._expansion(condition, params, args)
+
+            def rows(some, expanded=expanded):
+                found = chunked(lambda *p: expanded(flat, *p)[1], self.chunk, *some)
+                return found.reshape(-1, flat.size)
+
+            blocks = blocks_of(points, weights, most)
+            yield rows, blocks, size, blocks[1].size * size // len(points)
+
+    def products(
+        self, params: PyTree, columns: Float[Array, "params any"], args: Any = None
+    ) -> Float[Array, "rows any"]:
+        """`J @ columns`, where `J` is never in memory as a whole."""
+
+        def product(rows, blocks, size, _):
+            found = jax.lax.map(lambda some: matmul(rows(some), columns), blocks)
+            return found.reshape(-1, columns.shape[1])[:size]
+
+        found = [product(*piece) for piece in self._in_pieces(params, args)]
+        return self._measured_rows(jnp.concatenate(found), args)
+
+    def transposed_products(
+        self, params: PyTree, columns: Float[Array, "rows any"], args: Any = None
+    ) -> Float[Array, "params any"]:
+        """`J.T @ columns`, where `J` is never in memory as a whole."""
+        measured = lambda rows: self._measured_rows(rows, args)
+        (columns,) = jax.linear_transpose(measured, columns)(columns)
+        num = columns.shape[1]
+        total = jnp.zeros((self.num_params, num), columns.dtype)
+        start = 0
+        for rows, blocks, size, filled in self._in_pieces(params, args):
+            own = columns[start : start + size]
+            start += size
+            own = jnp.concatenate([own, jnp.zeros((filled - size, num), own.dtype)])
+
+            def add(total, part, rows=rows):
+                some, own = part
+                return total + matmul(rows(some).T, own), None
+
+            parts = blocks, own.reshape(len(blocks[1]), -1, num)
+            total, _ = jax.lax.scan(add, total, parts)
         return total
 
     def energy_of(self, u: PyTree, args: Any = None) -> Float[Array, ""]:

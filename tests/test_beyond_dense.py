@@ -10,7 +10,9 @@ import pytest
 import sobng as sn
 from sobng.calculus import matrices_of, outer_products
 from sobng.linalg import outer
+from sobng.linalg.factorisation import LinearMap, QuadraticForm
 from sobng.linalg.outer import row_gram, row_products
+from sobng.linalg.spectrum import least_squares_spectrum
 from sobng.solvers.route import costs, route
 
 
@@ -151,6 +153,63 @@ def test_steps_by_every_route_are_the_dense_step(getkey):
         assert jnp.linalg.norm(step(other) - wanted) < 1e-6 * jnp.linalg.norm(wanted)
 
 
+def test_columns_are_multiplied_by_a_jacobian_in_pieces(getkey, monkeypatch):
+    tiny = system(getkey)
+    _, jacobian = tiny.linearised(tiny.params, 1.0)
+    right, left = (jr.normal(getkey(), (size, 3)) for size in jacobian.shape[::-1])
+    for piece in (2**24, 5 * tiny.num_params, 1):
+        monkeypatch.setattr("sobng.system.PIECE", piece)
+        found = tiny.products(tiny.params, right, 1.0)
+        assert jnp.allclose(found, jacobian @ right, rtol=1e-12)
+        found = tiny.transposed_products(tiny.params, left, 1.0)
+        assert jnp.allclose(found, jacobian.T @ left, rtol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(60, 90), (90, 60)], ids=["wide", "tall"])
+def test_one_sketch_serves_every_damping(getkey, shape):
+    # Singular values from 1 to 1e-9, of which the sketch sees those above 1e-4.
+    left, _ = jnp.linalg.qr(jr.normal(getkey(), (shape[0], 60)))
+    right, _ = jnp.linalg.qr(jr.normal(getkey(), (shape[1], 60)))
+    jacobian = (left * jnp.logspace(0, -9, 60)[None]) @ right.T
+    residual = jr.normal(getkey(), shape[:1])
+    linear = LinearMap(
+        shape[1],
+        lambda: jacobian,
+        lambda r: (jacobian.T @ jacobian, jacobian.T @ r),
+        lambda v: jacobian @ v,
+        lambda r: jacobian.T @ r,
+        lambda: jacobian @ jacobian.T,
+    )
+    model = sn.Nystrom(30).least_squares(linear, residual, None, 0.1)
+    wanted = least_squares_spectrum(jacobian, residual)
+    step_of = jax.jit(lambda d: model.step(d))
+    correction_of = jax.jit(lambda d: model.correction(jacobian.T @ residual, d))
+    for damping in (1e-1, 1e-4, 1e-7, 1e-10):
+        step = wanted.step(damping)
+        found = step_of(damping)
+        assert jnp.linalg.norm(found - step) < 1e-7 * jnp.linalg.norm(step)
+        # The least value within a part of the space is not below that of all of it.
+        gain = lambda m, d=damping: m.decrease(d) - 0.5 * d * m.length(d) ** 2
+        assert gain(model) <= gain(wanted) * (1 + 1e-9)
+        step = wanted.correction(jacobian.T @ residual, damping)
+        found = correction_of(damping)
+        assert jnp.linalg.norm(found - step) < 1e-4 * jnp.linalg.norm(step)
+    for damping in (1e-1, 1e-4):
+        assert jnp.allclose(model.length(damping), wanted.length(damping), rtol=1e-2)
+        assert jnp.allclose(
+            model.decrease(damping), wanted.decrease(damping), rtol=1e-2
+        )
+    assert model.explained() <= wanted.explained()
+
+
+def test_a_sketch_of_no_directions_and_a_metric_are_refused(getkey):
+    with pytest.raises(ValueError, match="at least one direction"):
+        sn.Nystrom(0)
+    form = QuadraticForm(lambda: jnp.eye(2), lambda v: v)
+    with pytest.raises(ValueError, match=r"Use `sobng.Krylov\(\)` with a metric"):
+        sn.Nystrom().least_squares(None, jnp.ones(2), form, 0.1)
+
+
 def test_the_route_is_the_cheapest_that_fits_in_memory(getkey):
     square = sn.Box((0.0, 0.0), (1.0, 1.0))
     problem = sn.Problem(sn.Dirichlet(square.boundary, 1.0, exact=False, name="wall"))
@@ -161,6 +220,7 @@ def test_the_route_is_the_cheapest_that_fits_in_memory(getkey):
     taken = {type(which): cost.bytes for which, cost in costs(large)}
     # By layers, rows of nine million parameters are six thousand numbers each.
     assert taken[sn.Dual] < taken[sn.Krylov] and taken[sn.Dual] < taken[sn.Dense]
+    assert taken[sn.Dual] < taken[sn.Nystrom]
     which = lambda memory, euclidean=True: type(route(large, euclidean, None, memory))
     assert which(1e12) == which(taken[sn.Dual]) == sn.Dual
     assert which(1e12, euclidean=False) == sn.Dense

@@ -171,7 +171,7 @@ def test_a_triangle_takes_no_metric(getkey):
         sn.Triangle().least_squares(linear_map(jnp.eye(2)), jnp.ones(2), form, 0.1)
 
 
-def test_strips_sum_up_the_lower_triangle_of_a_gram_matrix(getkey):
+def test_halves_sum_up_the_lower_triangle_of_a_gram_matrix(getkey):
     factor, total = jr.normal(getkey(), (9, 21)), jr.normal(getkey(), (21, 21))
     wanted = jnp.tril(total + factor.T @ factor)
     assert jnp.allclose(jnp.tril(add_gram(total, factor)), wanted, atol=1e-13)

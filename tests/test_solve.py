@@ -11,11 +11,13 @@ import pytest
 import sobng as sn
 from sobng.checks import check_statement
 from sobng.clock import Clock
+from sobng.collocation import PointPlan
 from sobng.fields.partition import linear_leaves
 from sobng.once import lean, once
 from sobng.solvers.adaptor import bind, init_solver, loss_of, run_steps
+from sobng.stages.bandwidth import near_bandwidth
 from sobng.stages.features import COUNT
-from sobng.stages.stage import AbstractStage
+from sobng.stages.stage import AbstractStage, Context
 from sobng.system import System
 
 
@@ -467,6 +469,31 @@ def test_four_dimensions_are_left_to_features_and_then_to_more(monkeypatch):
     # Three steps are not enough for the network, which is given up again.
     assert held_out["network"] > held_out["last-layer"]
     assert solution.stats["params"] == 451 and solution.stats["rows"] >= 3 * 451
+
+
+@pytest.mark.parametrize("best", [0.4, 1.05, 1.6])
+def test_the_bandwidth_near_another_is_found_by_a_parabola(monkeypatch, best):
+    field = sn.sine_features(4, num=9, key=jax.random.key(0))
+    width = lambda u: jnp.max(jnp.linalg.norm(u.weights[0], axis=1))
+
+    def solved(context, unknown, steps):
+        off = jnp.log(width(unknown) / width(field) / best)
+        return unknown, float(jnp.exp(3 * off**2 - 9))
+
+    context = object.__new__(Context)
+    object.__setattr__(context, "out_of_time", lambda: False)
+    monkeypatch.setattr("sobng.stages.bandwidth.solved", solved)
+    found = near_bandwidth(context, field)
+    # The farthest start is climbed from in four strides of a quarter of an octave.
+    wanted = max(best, 0.5)
+    assert jnp.allclose(width(found) / width(field), wanted, rtol=1e-6)
+
+
+def test_points_may_be_any_times_as_many():
+    plan = PointPlan(PROBLEM, 100, 10.0, jax.random.key(0))
+    for level, num in ((0, 100), (1.0, 200), (1.5, 283)):
+        points = plan.training(level).points["poisson"]
+        assert abs(len(points) - num) < 20
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
+from sobng.chunks import chunked
 from sobng.evolve.features import periods, rule
 from sobng.evolve.following import densities, scattered, stretched
 from sobng.evolve.galerkin import wall_rows
@@ -25,7 +26,6 @@ from sobng.problem import Condition, Evolution, Problem
 from sobng.settings import Settings
 from sobng.solve import run_stages
 from sobng.stages.all_parameters import AllParameters
-from sobng.system import chunked
 from sobng.typing import Point, Value
 
 

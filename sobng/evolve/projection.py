@@ -10,6 +10,7 @@ import numpy as np
 import scipy.linalg
 from jaxtyping import Array, Float, PyTree
 
+from sobng.chunks import chunked
 from sobng.evolve.galerkin import Galerkin, Table, wall_rows, Walls
 from sobng.evolve.linear_part import in_modes
 from sobng.evolve.rates import Rates
@@ -31,7 +32,6 @@ from sobng.fields.partition import combine, linear_leaves, partition
 from sobng.metrics.sobolev import Jet, VALUES
 from sobng.once import lean, once
 from sobng.problem import Evolution
-from sobng.system import chunked
 
 
 CUT = 0.77

@@ -4,6 +4,7 @@ import abc
 from collections.abc import Callable
 
 import equinox as eqx
+import jax
 from jaxtyping import Array, Float
 
 from sobng.linalg.spectrum import AbstractModel
@@ -23,6 +24,26 @@ class LinearMap(eqx.Module):
     transposed: Callable[[Float[Array, " rows"]], Float[Array, " params"]]
     gram: Callable[[], Float[Array, "rows rows"]]
     """$J J^T$, without `params` columns where the owner of the map knows how."""
+    many: Callable[[Float[Array, "params any"]], Float[Array, "rows any"]] | None = None
+    """$J A$ for many columns, where the owner knows better than one by one."""
+    many_transposed: (
+        Callable[[Float[Array, "rows any"]], Float[Array, "params any"]] | None
+    ) = None
+    """$J^T A$, as well."""
+
+    def products(self, columns: Float[Array, "params any"]) -> Float[Array, "rows any"]:
+        """$J A$."""
+        if self.many is not None:
+            return self.many(columns)
+        return jax.lax.map(self.forward, columns.T).T
+
+    def transposed_products(
+        self, columns: Float[Array, "rows any"]
+    ) -> Float[Array, "params any"]:
+        """$J^T A$."""
+        if self.many_transposed is not None:
+            return self.many_transposed(columns)
+        return jax.lax.map(self.transposed, columns.T).T
 
 
 class QuadraticForm(eqx.Module):

@@ -11,8 +11,9 @@ import jax.flatten_util as jfu
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
+from sobng.chunks import chunked
 from sobng.linalg.factorisation import QuadraticForm
-from sobng.system import chunked, System
+from sobng.system import System
 
 
 class AbstractGram(eqx.Module):

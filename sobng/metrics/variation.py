@@ -14,9 +14,10 @@ import jax.flatten_util as jfu
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
+from sobng.chunks import chunked
 from sobng.metrics.jets import jet_of, local, order_of
 from sobng.precision import matmul
-from sobng.system import chunked, System
+from sobng.system import System
 
 
 def curvature_factor(

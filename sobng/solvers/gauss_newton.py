@@ -94,8 +94,9 @@ class GaussNewton(optx.AbstractLeastSquaresSolver):
         - `metric`: measures the damping; Euclidean by default.
         - `search`: chooses the damping; [`sobng.RadiusSearch`][] by default.
         - `factorisation`: how a step is solved for. By default the cheapest of
-            [`sobng.Dense`][], [`sobng.Dual`][] and [`sobng.Krylov`][] that fits in
-            memory, by a count of operations and bytes.
+            [`sobng.Dense`][] and [`sobng.Dual`][] that fits in memory, by a count of
+            operations and bytes; else [`sobng.Nystrom`][], or [`sobng.Krylov`][] with a
+            metric.
         - `memory`: the bytes that a step may take; half of the machine's by default.
         - `geodesic`: correct each step for the second derivative of the residual along
             it, when that lowers the loss (geodesic acceleration).
@@ -124,26 +125,27 @@ class GaussNewton(optx.AbstractLeastSquaresSolver):
 
     def _jacobian(self, fn, y, args) -> LinearMap:
         flat, unravel = jfu.ravel_pytree(y)
+        system = self.system
 
         def flat_fn(flat):
             return jfu.ravel_pytree(fn(unravel(flat), args)[0])[0]
 
         def dense():
-            if self.system is not None:
-                return self.system.jacobian(y, args)
+            if system is not None:
+                return system.jacobian(y, args)
             rows = jax.eval_shape(flat_fn, flat).size
             mode = jax.jacfwd if rows >= flat.size else jax.jacrev
             return mode(flat_fn)(flat)
 
         def row_gram():
-            if self.system is not None:
-                return self.system.gram(y, args)
+            if system is not None:
+                return system.gram(y, args)
             rows = dense()
             return matmul(rows, rows.T)
 
         def normal(residual):
-            if self.system is not None:
-                return self.system.normal(y, args)
+            if system is not None:
+                return system.normal(y, args)
             matrix = dense()
             return gram_matrix(matrix), matmul(matrix.T, residual)
 
@@ -154,6 +156,10 @@ class GaussNewton(optx.AbstractLeastSquaresSolver):
             lambda vector: jax.jvp(flat_fn, (flat,), (vector,))[1],
             lambda vector: jax.vjp(flat_fn, flat)[1](vector)[0],
             row_gram,
+            None if system is None else lambda a: system.products(y, a, args),
+            None
+            if system is None
+            else lambda a: system.transposed_products(y, a, args),
         )
 
     def init(self, fn, y, args, options, f_struct, aux_struct, tags):

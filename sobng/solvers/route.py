@@ -5,10 +5,12 @@ from typing import Any, NamedTuple
 
 import jax
 
+from sobng.chunks import PIECE
 from sobng.linalg.dense import Dense, WIDE
 from sobng.linalg.dual import Dual
 from sobng.linalg.factorisation import AbstractFactorisation
 from sobng.linalg.krylov import Krylov
+from sobng.linalg.nystrom import Nystrom, RANK
 from sobng.linalg.outer import gram_cost
 from sobng.system import System
 
@@ -37,8 +39,19 @@ def machine_memory() -> float:
     return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
 
 
-def costs(system: System, args: Any = None) -> list[tuple[AbstractFactorisation, Cost]]:
-    """The cost of one step by each route, without trials."""
+LEAST = 20
+"""Directions below which a sketch is not worth its products."""
+
+
+def costs(
+    system: System, args: Any = None, limit: float | int = float("inf")
+) -> list[tuple[AbstractFactorisation, Cost]]:
+    """The cost of one step by each route, without trials.
+
+    **Arguments:**
+
+    - `limit`: bytes; a sketch is given as many directions as these allow.
+    """
     rows, params = system.rows(args), system.num_params
     size = max(leaf.dtype.itemsize for leaf in jax.tree.leaves(system.params))
     low, high = min(rows, params), max(rows, params)
@@ -53,7 +66,21 @@ def costs(system: System, args: Any = None) -> list[tuple[AbstractFactorisation,
     krylov = Krylov()
     num = min(krylov.num, rows, params)
     products = Cost(2 * num * sweep, size * num * (2 * rows + 3 * params))
-    return [(Dense(), dense), (Dual(), dual), (krylov, products)]
+    # The rows of a piece, and thrice the columns: before, while and after they are turned.
+    piece = size * 2 * max(PIECE, params)
+    each = size * 3 * (rows + params)
+    rank = max(
+        LEAST, min(RANK, low, int((limit - piece) / each) if limit < 1e300 else low)
+    )
+    blocks = Cost(
+        3 * sweep + 6 * rank * rows * params + 12 * high * rank**2, piece + each * rank
+    )
+    return [
+        (Dense(), dense),
+        (Dual(), dual),
+        (Nystrom(rank), blocks),
+        (krylov, products),
+    ]
 
 
 def route(
@@ -61,8 +88,9 @@ def route(
 ) -> AbstractFactorisation:
     """The factorisation that a Gauss-Newton step takes if none is asked for.
 
-    Dense where the Jacobian is small. Else the cheaper of the dense and the dual, or,
-    where neither fits in memory, a Krylov space, which leaves out directions.
+    Dense where the Jacobian is small. Else the cheaper of the dense and the dual. Where
+    neither fits in memory an iteration with a sketch, whose digits are fewer for small
+    dampings; with a metric a Krylov space, which leaves out directions.
 
     **Arguments:**
 
@@ -75,14 +103,16 @@ def route(
         return Dense()
     fits = [
         (which, cost)
-        for which, cost in costs(system, args)
-        if cost.bytes <= limit and (euclidean or not isinstance(which, Dual))
+        for which, cost in costs(system, args, limit)
+        if cost.bytes <= limit and (euclidean or isinstance(which, Dense | Krylov))
     ]
-    chosen = [pair for pair in fits if not isinstance(pair[0], Krylov)] or fits
-    if not chosen:
+    whole = [pair for pair in fits if isinstance(pair[0], Dense | Dual)]
+    if whole:
+        return min(whole, key=lambda pair: pair[1].operations)[0]
+    if not fits:
         raise ValueError(
             f"A step of {system.rows(args)} rows and {system.num_params} parameters does "
             f"not fit into {limit:.1e} bytes by any route. Take fewer points, raise "
-            "`memory`, or use `sobng.Krylov(num=...)` with few products."
+            "`memory`, or use `sobng.Nystrom(rank=...)` with few directions."
         )
-    return min(chosen, key=lambda pair: pair[1].operations)[0]
+    return fits[0][0]

@@ -1,6 +1,8 @@
 """Linear stages: solving for the last layer, and choosing the bandwidth before it."""
 
+import functools as ft
 import math
+import sys
 from typing import Any
 
 import jax
@@ -27,6 +29,9 @@ of a small bandwidth span the polynomials, which the smoothest solutions need.""
 
 FINER = (2**-0.5, 2**0.5, 2**-0.25, 2**0.25)
 """Then these times the best one so far, in turn."""
+
+NEAR, CLIMBS = 2**0.25, 4
+"""Between the bandwidths that are tried near one which is nearly the best, and how far."""
 
 FAIR = 1e-6
 """Below this relative residual the bandwidth does not matter."""
@@ -128,3 +133,28 @@ def best_bandwidth(context: Context, blank: PyTree, start: float) -> PyTree:
         if new < score:
             best, score, width = found, new, scale
     return best
+
+
+def near_bandwidth(context: Context, blank: PyTree) -> PyTree:
+    """The unknown of the best bandwidth near its own, still to be solved for: where a
+    parabola through the logarithms of the least held-out loss and its neighbours is least."""
+
+    @ft.cache
+    def score(power):
+        found = solved(context, with_bandwidth(blank, NEAR**power), 12)[1]
+        return math.log(max(found, sys.float_info.min))
+
+    power = 0
+    for _ in range(CLIMBS):
+        if context.out_of_time():
+            return with_bandwidth(blank, NEAR**power)
+        best = min((power, power + 1, power - 1), key=score)
+        if best == power:
+            break
+        power = best
+    else:
+        return with_bandwidth(blank, NEAR**power)
+    left, least, right = (score(power + i) for i in (-1, 0, 1))
+    bend = left - 2 * least + right
+    shift = (left - right) / (2 * bend) if 0 < bend < math.inf else 0.0
+    return with_bandwidth(blank, NEAR ** (power + shift))

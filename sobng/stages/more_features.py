@@ -12,7 +12,12 @@ from sobng.fields.field import sizes_of
 from sobng.fields.graded import Graded, grading_of
 from sobng.fields.partition import linear_leaves, with_bandwidth
 from sobng.problem import Energy
-from sobng.stages.bandwidth import best_bandwidth, followed, undamped
+from sobng.stages.bandwidth import (
+    best_bandwidth,
+    followed,
+    near_bandwidth,
+    undamped,
+)
 from sobng.stages.features import (
     COUNT,
     feature_count,
@@ -26,9 +31,9 @@ from sobng.stages.stage import AbstractStage, settled
 LOW_ABOVE, HIGH_ABOVE = 1e-10, 1e-7
 """The errors from which on more features pay, up to three dimensions and beyond."""
 
-LOW_TIMES = 2
-"""Up to three dimensions more than that many times the features cost minutes, as a spectrum
-is taken of them."""
+FEW_TIMES = 2
+"""Beyond that many times the features a solve takes minutes: none up to three dimensions,
+where a spectrum is taken of them, and no bandwidths are tried in more."""
 
 
 class MoreFeatures(AbstractStage):
@@ -44,7 +49,7 @@ class MoreFeatures(AbstractStage):
         ```python
         import sobng as sn
 
-        stages = (sn.LastLayer(), sn.MoreFeatures(2), sn.MoreFeatures(8))
+        stages = (sn.LastLayer(), sn.MoreFeatures(2), sn.MoreFeatures(9))
         ```
     """
 
@@ -89,7 +94,7 @@ class MoreFeatures(AbstractStage):
         if settled(context, above):
             return False
         return not low or (
-            self.times <= LOW_TIMES and followed(context, context.unknown)
+            self.times <= FEW_TIMES and followed(context, context.unknown)
         )
 
     def prepare(self, context):
@@ -107,12 +112,17 @@ class MoreFeatures(AbstractStage):
         after: Any = features_of(unknown)
         waves = jnp.linalg.norm(before.weights[0], axis=1)
         ratio = len(after.biases[0]) / len(waves)
-        return with_bandwidth(unknown, jnp.max(waves) * ratio ** (1 / dim))
+        # Features resolve as many more waves as there are more of them; beyond three
+        # dimensions the best bandwidth grows more slowly (measured).
+        power = 1 / dim if dim <= LOW else 1 / (2 * dim)
+        return with_bandwidth(unknown, jnp.max(waves) * ratio**power)
 
     def begin(self, context):
-        if context.problem.dim > LOW:
-            return context.unknown
-        return best_bandwidth(context, context.unknown, 1.0)
+        if context.problem.dim <= LOW:
+            return best_bandwidth(context, context.unknown, 1.0)
+        if self.times <= FEW_TIMES:
+            return near_bandwidth(context, context.unknown)
+        return context.unknown
 
     def moves(self, context):
         return linear_leaves(context.unknown)

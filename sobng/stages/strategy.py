@@ -20,7 +20,7 @@ def default_stages() -> tuple[AbstractStage, ...]:
         Layers(),
         MoreFeatures(2),
         Correction(),
-        MoreFeatures(8),
+        MoreFeatures(9),
         AllParameters(),
     )
 

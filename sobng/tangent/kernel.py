@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PyTree
 
+from sobng.chunks import CHUNK, chunked
 from sobng.collocation import PointPlan
 from sobng.evaluation import unknown_of
 from sobng.fields.partition import partition
@@ -18,7 +19,7 @@ from sobng.metrics.gram import AbstractGram
 from sobng.metrics.metric import AbstractMetric, interior
 from sobng.precision import matmul
 from sobng.problem import Energy
-from sobng.system import CHUNK, chunked, System
+from sobng.system import System
 from sobng.tangent.motion import Motion, Tangent
 from sobng.typing import Point, Points, Scalar, Weights
 
