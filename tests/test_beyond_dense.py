@@ -148,7 +148,7 @@ def test_steps_by_every_route_are_the_dense_step(getkey):
     wanted = step(sn.Dense())
     rows = tiny.rows(1.0)
     assert rows < tiny.num_params
-    for other in (sn.Dual(), sn.Krylov(num=rows)):
+    for other in (sn.Dual(), sn.Krylov(num=rows), sn.Nystrom(rows)):
         # The Gram matrix squares a condition number of 1e4.
         assert jnp.linalg.norm(step(other) - wanted) < 1e-6 * jnp.linalg.norm(wanted)
 

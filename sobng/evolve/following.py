@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from sobng.chunks import chunked
 from sobng.geometry.quadrature import gauss
-from sobng.system import chunked
 
 
 SHARES = (0.35, 0.35)
