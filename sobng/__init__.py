@@ -130,6 +130,7 @@ from sobng.solvers.kronecker import kronecker as kronecker
 from sobng.solvers.natural_gradient import NaturalGradient as NaturalGradient
 from sobng.stages.all_parameters import AllParameters as AllParameters
 from sobng.stages.correction import Correction as Correction
+from sobng.stages.fronts import Fronts as Fronts
 from sobng.stages.last_layer import LastLayer as LastLayer
 from sobng.stages.layers import Layers as Layers
 from sobng.stages.more_features import MoreFeatures as MoreFeatures

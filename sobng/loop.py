@@ -198,7 +198,10 @@ class Loop:
         solver, steps = adapt(stage.solver(context))
         moves = stage.moves(context)
         fresh = getattr(stage, "fresh", None)
-        if saved is not None and fresh and saved.step - saved.begun >= fresh:
+        follows = getattr(stage, "follows", False)
+        if follows:
+            self.points.follow_values(self.step, self.unknown, self.args)
+        elif saved is not None and fresh and saved.step - saved.begun >= fresh:
             self.points.draw(saved.step - saved.step % fresh)
         system, watch = self._systems(moves)
         params, bound = system.params, bind(solver, system)
@@ -210,6 +213,9 @@ class Loop:
             like = (before, self.unknown, params, state, best)
             before, self.unknown, params, state, best = self.resumer.arrays(like)
             self._follow()
+            if follows:
+                now = combine(params, system.rest)
+                self.points.follow_values(self.step, now, self.args)
             system, watch = self._systems(moves)
             bound = bind(solver, system)
             best_loss, begun = saved.best_loss, saved.begun
@@ -239,7 +245,11 @@ class Loop:
                     state = init_solver(bound, system, params, self.args)
                     best_loss, marks = math.inf, []
                 elif fresh and self.step % fresh == 0:
-                    self.points.draw(self.step)
+                    if follows:
+                        now = combine(params, system.rest)
+                        self.points.follow_values(self.step, now, self.args)
+                    else:
+                        self.points.draw(self.step)
                     system = system.with_points(self.points.training)
                     bound = bind(solver, system)
                     state = on_other_points(bound, system, params, state, self.args)

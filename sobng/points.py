@@ -1,16 +1,35 @@
 """The points that a run is on, and how they change as it goes."""
 
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
 from jaxtyping import PyTree
 
-from sobng.collocation import Collocation, PointPlan
+from sobng.calculus import jacobian
+from sobng.collocation import Collocation, discretise, PointPlan, regions
+from sobng.fields.algebra import entries
 from sobng.fields.graded import Grading, grading_of
+from sobng.geometry.samplers import Adaptive
+
+
+STEEP = 2.0
+"""Points where a field is steep for each where its residual is large."""
+
+EVEN = 0.7
+"""Points that are spread evenly for each of both."""
+
+BATCH = 1024
 
 
 class Points:
     """The training and held-out points of a run, as its plan lays them.
 
     They are made more when a run over-fits or its field grows, drawn anew where a stage
-    asks for fresh ones, and dense where the field stretches its coordinates.
+    asks for fresh ones, and dense where the field stretches its coordinates or, for a stage
+    that asks for it, where the field is steep or wrong.
     """
 
     plan: PointPlan
@@ -53,3 +72,49 @@ class Points:
     def draw(self, number: int) -> None:
         """Trains on others, as many, where the sampler is random."""
         self.training = self.plan.training(self.level, self._grading, draw=number)
+
+    def follow_values(self, number: int, unknown: PyTree, args: Any) -> None:
+        """Trains on others, as many, most of which lie where an unknown is steep or its
+        residual is large, unless the user gave the points."""
+        if not self.refinable:
+            self.draw(number)
+            return
+        problem, num = self.plan.problem, self.plan.num * 2**self.level
+
+        def score(points):
+            points = jnp.asarray(points, self.training.dtype)
+            looks = _slopes_and_residuals(problem, unknown, points, args)
+            steep, wrong = (_over_mean(np.asarray(look)) for look in looks)
+            return STEEP * steep + wrong
+
+        def sampler(region, key):
+            return Adaptive(num, floor=EVEN).resample(region, score, key)
+
+        inside = [n for n, region in regions(problem).items() if not region.is_boundary]
+        key = jax.random.fold_in(self.plan.key, number + 1)
+        self.training = discretise(
+            problem, num, sampler=dict.fromkeys(inside, sampler), key=key
+        )
+
+
+def _over_mean(values: np.ndarray) -> np.ndarray:
+    values = np.where(np.isfinite(values), values, 0)
+    return values / max(float(np.mean(values)), float(np.finfo(values.dtype).tiny))
+
+
+@eqx.filter_jit
+def _slopes_and_residuals(problem, unknown, points, args):
+    """Norms at points: of the slopes of the fields over the domain, of the residuals."""
+    lower, upper = (jnp.asarray(b, points.dtype) for b in problem.domain.bounds)
+    fields = [u for u in entries(unknown).values() if callable(u)]
+    inside = [c for c in problem.conditions if not c.region.is_boundary]
+
+    def look(x):
+        # In coordinates of the unit cell.
+        near = lambda u: lambda s: u(lower + (upper - lower) * s)
+        cell = (x - lower) / (upper - lower)
+        slopes = [jnp.ravel(jacobian(near(u))(cell)) for u in fields]
+        wrong = [jnp.ravel(c.residual(unknown, x, args)) for c in inside]
+        return tuple(jnp.linalg.norm(jnp.concatenate(a)) for a in (slopes, wrong))
+
+    return jax.lax.map(look, points, batch_size=BATCH)

@@ -94,6 +94,18 @@ def test_adaptive_draws_where_the_score_is_large_and_stays_unbiased():
     assert abs(np.mean(means) - 1 / 3) < 0.02
 
 
+def test_adaptive_leaves_no_part_out_where_all_scores_are_equal():
+    region = Box((0, 0), (1, 1)).interior
+    for seed in range(3):
+        points, _ = Adaptive(256).resample(
+            region, lambda x: 1 + 0 * x[:, 0], jr.key(seed)
+        )
+        for axis in range(2):
+            counts, _ = np.histogram(points[:, axis], bins=8, range=(0, 1))
+            # 32 each, with a spread of five.
+            assert np.min(counts) > 10
+
+
 @pytest.mark.parametrize("power", [0.0, 1.0, 8.0])
 def test_adaptive_never_repeats_a_point(power):
     region = Interval(0, 1).interior

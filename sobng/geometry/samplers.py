@@ -201,8 +201,11 @@ class Adaptive(AbstractSampler):
             )
         chance = _inclusion(self._density(scores), self.num)
         # Systematic sampling: one random offset, then every crossing of an integer by
-        # the cumulative chance. No candidate is taken twice as chances are at most 1.
-        offset = np.random.default_rng(seeded(key).spawn(1).seed).random()
+        # the cumulative chance. No candidate is taken twice as chances are at most 1. In a
+        # random order: of a Sobol sequence each eighth point lies in one eighth of a box.
+        random = np.random.default_rng(seeded(key).spawn(1).seed)
+        offset, order = random.random(), random.permutation(len(pool))
+        pool, chance = pool[order], chance[order]
         crossings = np.floor(np.cumsum(chance) * (1 - 1e-15) + offset)
         chosen = np.flatnonzero(np.diff(crossings, prepend=0.0) > 0)
         weights = 1.0 / chance[chosen]

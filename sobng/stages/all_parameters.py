@@ -85,6 +85,8 @@ class AllParameters(AbstractStage):
         poor = poor and context.problem.dim <= LOW
         # An energy's error is never estimated, and its field is a network already.
         features = context.owned and "last-layer" in context.done
+        # What `Fronts` found is a network already, and goes on.
+        features = features and features_of(context.unknown) is not None
         if not (poor and features) or isinstance(context.problem, Energy):
             return context.unknown
         return fresh_network(context)

@@ -2,6 +2,7 @@
 
 from sobng.stages.all_parameters import AllParameters
 from sobng.stages.correction import Correction
+from sobng.stages.fronts import Fronts
 from sobng.stages.last_layer import LastLayer
 from sobng.stages.layers import Layers
 from sobng.stages.more_features import MoreFeatures
@@ -12,7 +13,7 @@ from sobng.stages.stage import AbstractStage
 def default_stages() -> tuple[AbstractStage, ...]:
     """The last layer first, where that can work; then, if need be, a small network beyond
     three dimensions, more features, layers at the walls, a correction, still more
-    features, and all parameters."""
+    features, a deep network for fronts in space and time, and all parameters."""
     return (
         LastLayer(),
         Network(),
@@ -21,6 +22,7 @@ def default_stages() -> tuple[AbstractStage, ...]:
         MoreFeatures(2),
         Correction(),
         MoreFeatures(9),
+        Fronts(),
         AllParameters(),
     )
 
