@@ -96,6 +96,22 @@ def test_a_matrix_without_eigenvectors_keeps_a_safe_basis():
     assert np.allclose(rates.real, -1.0)
 
 
+def test_no_mode_of_a_wave_between_walls_grows():
+    string = sn.Interval(0.0, 1.0)
+    wave = sn.second_order(
+        lambda u, t, x, args: 4 * sn.laplacian(u)(x),
+        lambda x: jnp.sin(jnp.pi * x[0]),
+        lambda x: 0.0 * x[0],
+        string,
+        boundary=[sn.Dirichlet(string.boundary, 0.0)],
+    )
+    for bandwidth in (40.0, 60.0):
+        rates = on_features(wave, bandwidth, 1.0).rates
+        # Noise in the derivatives of nearly dependent features would give rates of up to
+        # a hundred; one is a factor of e in the time of the run.
+        assert float(jnp.max(rates.decay)) < 2
+
+
 def test_phi_functions_agree_with_quadrature():
     z = jnp.asarray([0.0, 1e-3, -1.9, 1.9j, 2.1, -3 + 2j, -50.0, 40j])
     nodes, weights = np.polynomial.legendre.leggauss(60)

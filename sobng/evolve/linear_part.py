@@ -56,14 +56,22 @@ def _constant(found: Galerkin, mean, orders: Orders):
 
 
 def in_modes(
-    found: Galerkin, t0: float, t1: float, args: Any, orders: Orders, key: jax.Array
+    found: Galerkin,
+    t0: float,
+    t1: float,
+    args: Any,
+    orders: Orders,
+    key: jax.Array,
+    clean: int,
 ) -> Galerkin:
-    """The same in coordinates that make the linear part diagonal.
+    """The same in coordinates that make the linear part diagonal, without modes that grow
+    by noise.
 
     **Arguments:**
 
     - `t0`, `t1`: times at which the right-hand side is looked at.
     - `orders`: the derivatives that it reads.
+    - `clean`: how many basis functions, the first ones, have derivatives without noise.
     """
     table, jet = found.table, found.jet
     size = table.entries.shape[1]
@@ -101,7 +109,13 @@ def in_modes(
         rows = np.concatenate([rows, -np.asarray(back)])
     whole = np.asarray(found.project) @ rows
     rates, basis = diagonalised(whole.astype(np.float64))
-    rates, basis, inverse = _padded(rates, basis, np.linalg.inv(basis))
+    inverse = np.linalg.inv(basis)
+    if _growth(rates) > 1 / (t1 - t0):
+        smooth, _ = diagonalised(whole[:clean, :clean].astype(np.float64))
+        most = max(_growth(smooth), 0.0) + 1 / (t1 - t0)
+        rates, kept = rates.at_most(most)
+        basis, inverse = basis[:, kept], inverse[kept]
+    rates, basis, inverse = _padded(rates, basis, inverse)
     rates = jax.tree.map(lambda r: jnp.asarray(r, kind), rates)
     turn = lambda m: jnp.asarray(np.asarray(m) @ basis, kind)
     found = eqx.tree_at(
@@ -125,6 +139,12 @@ def in_modes(
         matrix = turn(found.walls.matrix)
         found = eqx.tree_at(lambda g: g.walls.matrix, found, matrix)
     return eqx.tree_at(lambda g: g.linear, found, linear)
+
+
+def _growth(rates: Rates) -> float:
+    """The largest rate of growth."""
+    both = np.concatenate([rates.real, rates.decay])
+    return float(np.max(both, initial=-np.inf))
 
 
 def _padded(

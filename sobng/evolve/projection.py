@@ -39,6 +39,10 @@ CUT = 0.77
 
 Smaller ones would be orthogonal to rounding of their own: their derivatives are noise."""
 
+CLEAN = 0.4
+"""The same for functions whose derivatives are right to several digits: what grows faster
+than all of these is noise, which a wave equation would let grow by any factor."""
+
 FIRM = 1e3
 """How much heavier boundary rows are than the equation's."""
 
@@ -200,7 +204,7 @@ def galerkin(
         ratio = np.linalg.norm(stack) / np.linalg.norm(matrix)
         firm = np.full((len(matrix),), FIRM * ratio, dtype)
         stack = np.concatenate([stack, firm[:, None] * matrix])
-    frame, coefficients = _orthonormal(stack)
+    frame, coefficients, clean = _orthonormal(stack)
     project = frame.T * np.concatenate([scale, firm])
     plain = np.repeat(np.asarray(weights, dtype), out or 1)
     lift = lift_of(blank, inside[:64])
@@ -229,7 +233,7 @@ def galerkin(
         linear=False,
         moving=has_moments(unknown),
     )
-    return in_modes(found, made.t0, made.t1, made.args, made.orders, key)
+    return in_modes(found, made.t0, made.t1, made.args, made.orders, key, clean)
 
 
 def _wall_points(condition: Any, num: int, dtype: Any) -> Float[Array, "n dim"]:
@@ -257,17 +261,19 @@ def _null_space(matrix: np.ndarray) -> np.ndarray:
     return frame[:, int(np.sum(sizes > least)) :]
 
 
-def _orthonormal(stack: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """An orthonormal basis of the columns that are not noise, and its coefficients."""
+def _orthonormal(stack: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
+    """An orthonormal basis of the columns that are not noise, its coefficients, and how
+    many of its functions, the first ones, have derivatives without noise too."""
     # Pivots are sought in the triangle, which is smaller.
     whole, small = np.linalg.qr(stack)
     found: Any = scipy.linalg.qr(small, pivoting=True)
     turn, triangle, order = found
     sizes = np.abs(np.diag(triangle))
-    rank = int(np.sum(sizes > np.finfo(stack.dtype).eps ** CUT * sizes[0]))
+    eps = np.finfo(stack.dtype).eps
+    rank, clean = (int(np.sum(sizes > eps**part * sizes[0])) for part in (CUT, CLEAN))
     inverse = scipy.linalg.solve_triangular(
         triangle[:rank, :rank], np.eye(rank, dtype=stack.dtype)
     )
     coefficients = np.zeros((stack.shape[1], rank), stack.dtype)
     coefficients[order[:rank]] = inverse
-    return whole @ turn[:, :rank], coefficients
+    return whole @ turn[:, :rank], coefficients, clean

@@ -40,6 +40,13 @@ class Rates(eqx.Module):
         """From modes to real coordinates."""
         return jnp.concatenate([w.real, -w.imag[..., self.real.size :]], axis=-1)
 
+    def at_most(self, growth: float) -> tuple["Rates", np.ndarray]:
+        """Those that grow no faster, and the numbers of their real coordinates."""
+        real, pairs = (np.asarray(a) <= growth for a in (self.real, self.decay))
+        kept = np.flatnonzero(np.concatenate([real, pairs, pairs]))
+        parts = (self.real, real), (self.decay, pairs), (self.turn, pairs)
+        return _rates(*(np.asarray(part)[where] for part, where in parts)), kept
+
     def __call__(self, y: Float[Array, "*n r"]) -> Float[Array, "*n r"]:
         """The velocity of the linear flow."""
         modes = self.modes(y)
