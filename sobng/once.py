@@ -35,14 +35,18 @@ def once(function: Callable) -> Callable[..., Any]:
 
 
 def _compiled(function: Callable, options: dict[str, Any]) -> Callable[..., Any]:
-    # Equinox hands other keywords to `jax.jit`, which its types do not say.
     jit: Any = eqx.filter_jit
-    plain, chosen = jit(function), jit(function, compiler_options=options)
+    plain = jit(function)
+
+    @functools.cache
+    def chosen() -> Any:
+        known = {name: value for name, value in options.items() if _known(name, value)}
+        # Equinox hands other keywords to `jax.jit`, which its types do not say.
+        return jit(function, compiler_options=known)
 
     @functools.wraps(function)
     def call(*args, **kwargs):
-        free = not _traced((args, kwargs)) and _known(tuple(options))
-        return (chosen if free else plain)(*args, **kwargs)
+        return (plain if _traced((args, kwargs)) else chosen())(*args, **kwargs)
 
     return call
 
@@ -54,12 +58,10 @@ def _traced(inputs: Any) -> bool:
 
 
 @functools.cache
-def _known(names: tuple[str, ...]) -> bool:
-    """Whether this version of JAX has the options."""
-    options = {**LEAN, **QUICK}
-    chosen = {name: options[name] for name in names}
+def _known(name: str, value: Any) -> bool:
+    """Whether this version of JAX has an option: jax 0.12 has one code generator only."""
     try:
-        jax.jit(lambda: 0, compiler_options=chosen).lower().compile()
+        jax.jit(lambda: 0, compiler_options={name: value}).lower().compile()
     except jax.errors.JaxRuntimeError:
         return False
     return True

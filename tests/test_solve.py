@@ -13,7 +13,7 @@ from sobng.checks import check_statement
 from sobng.clock import Clock
 from sobng.collocation import PointPlan
 from sobng.fields.partition import linear_leaves
-from sobng.once import lean, once
+from sobng.once import lean, once, QUICK
 from sobng.solvers.adaptor import bind, init_solver, loss_of, run_steps
 from sobng.stages.bandwidth import near_bandwidth
 from sobng.stages.features import COUNT
@@ -508,3 +508,8 @@ def test_a_harmonic_polynomial_is_found_by_waves_of_a_small_bandwidth(monkeypatc
     solution = sn.solve(problem, key=jax.random.key(0))
     assert solution.stats["stages"][0] == "last-layer"
     assert sn.relative_errors(solution, harmonic)[0] < 1e-8
+
+
+def test_options_of_a_compiler_that_jax_does_not_know_are_left_out(monkeypatch):
+    monkeypatch.setitem(QUICK, "xla_no_such_option", True)
+    assert once(lambda x: x + 1)(jnp.array(1.0)) == 2
