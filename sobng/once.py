@@ -48,6 +48,8 @@ def _compiled(function: Callable, options: dict[str, Any]) -> Callable[..., Any]
     def call(*args, **kwargs):
         return (plain if _traced((args, kwargs)) else chosen())(*args, **kwargs)
 
+    # As `eqx.filter_jit` has it, to look at what is compiled.
+    vars(call)["lower"] = lambda *args, **kwargs: chosen().lower(*args, **kwargs)
     return call
 
 

@@ -57,7 +57,7 @@ def test_the_rows_of_the_jacobian_are_those_of_the_stacked_residual(getkey, chun
 @pytest.mark.parametrize("block", [7, 2048])
 def test_normal_equations_are_those_of_the_jacobian(getkey, block, monkeypatch):
     # Blocks that the points do not fill end in points of weight zero.
-    monkeypatch.setattr("sobng.system.BLOCK", block)
+    monkeypatch.setattr("sobng.chunks.BLOCK", block)
     system = make_system(getkey())
     square, gradient = eqx.filter_jit(system.normal)(system.params)
     jacobian = eqx.filter_jit(system.jacobian)(system.params)
