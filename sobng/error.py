@@ -234,7 +234,10 @@ def _random_waves(key, shapes, dim: int, dtype: Any):
     """Directions, and for every field amplitudes and phases: apart from what is done with
     them, so that a run compiles it once and not for each field that it tries."""
     direction_key, wave_key = jr.split(key)
-    directions = jr.normal(direction_key, (WAVES, dim), dtype)
+    # Apart, as a GPU's compiler would else repeat the draws in all that is made of them.
+    directions = jax.lax.optimization_barrier(
+        jr.normal(direction_key, (WAVES, dim), dtype)
+    )
     directions = directions / jnp.linalg.norm(directions, axis=1, keepdims=True)
 
     def fluctuation(key, i, shape):

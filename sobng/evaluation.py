@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 from sobng.calculus import jacobian
 from sobng.geometry.domain import AbstractDomain
+from sobng.precision import precise
 from sobng.typing import HostPoints, Point, PointFunction, Unknown
 
 
@@ -205,6 +206,7 @@ def _with_slopes(
     """Values `[n, *out]` and derivatives `[n, *out, dim]` at many points."""
 
     @jax.jit
+    @precise
     def run(points):
         def one(x):
             return jnp.asarray(function(x)), jnp.asarray(jacobian(function)(x))
@@ -229,6 +231,7 @@ def values_at(function: PointFunction, points: Float[Array, "n dim"]) -> np.ndar
     """Values `[n, *out]` in float64; JAX need not be able to trace the function."""
 
     @jax.jit
+    @precise
     def run(points):
         one = lambda x: jnp.asarray(function(x), x.dtype)
         return jax.lax.map(one, points, batch_size=min(_BATCH, len(points)))

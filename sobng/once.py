@@ -9,9 +9,15 @@ import jax
 import jax.core
 import jax.numpy as jnp
 
+from sobng.precision import precise
+
 
 LEAN = {"xla_cpu_use_fusion_emitters": False}
 """The older code generator of the CPU, which takes half as long, for code as fast."""
+
+GPU = {"xla_gpu_enable_triton_gemm": False}
+"""Products by cuBLAS: trying hundreds of generated kernels for each took five times as long
+as all else, and float32 products were less exact (H100, jax 0.11.2)."""
 
 QUICK = {**LEAN, "xla_backend_optimization_level": 0}
 
@@ -40,13 +46,13 @@ def _compiled(function: Callable, options: dict[str, Any]) -> Callable[..., Any]
 
     @functools.cache
     def chosen() -> Any:
-        # Measured on CPUs; on a GPU the same words mean other things.
-        offered = options if jax.default_backend() == "cpu" else {}
+        offered = options if jax.default_backend() == "cpu" else GPU
         known = {name: value for name, value in offered.items() if _known(name, value)}
         # Equinox hands other keywords to `jax.jit`, which its types do not say.
         return jit(function, compiler_options=known)
 
     @functools.wraps(function)
+    @precise
     def call(*args, **kwargs):
         return (plain if _traced((args, kwargs)) else chosen())(*args, **kwargs)
 

@@ -17,7 +17,7 @@ from sobng.fields.partition import combine, partition
 from sobng.linalg.blocked import add_gram, gram
 from sobng.linalg.outer import row_gram, row_products
 from sobng.norms.modes import NormOnPoints
-from sobng.precision import matmul
+from sobng.precision import matmul, precise
 from sobng.problem import Energy, Problem
 from sobng.problem.condition import residual_at
 
@@ -154,6 +154,7 @@ class System(eqx.Module):
         """The rows of a condition, one entry for each point, in the norm of its own."""
         return self.norms[name](rows) if name in self.norms else rows
 
+    @precise
     def residual(self, params: PyTree, args: Any = None) -> Float[Array, " rows"]:
         """The stacked, weighted residual."""
         u = self.unknown(params)
@@ -185,6 +186,7 @@ class System(eqx.Module):
 
         return expanded
 
+    @precise
     def linearised(
         self, params: PyTree, args: Any = None
     ) -> tuple[Float[Array, " rows"], Float[Array, "rows params"]]:
@@ -217,6 +219,7 @@ class System(eqx.Module):
             return chunked(at, AT_ONCE, points)
         return chunked(jax.checkpoint(at), LEAN, points)
 
+    @precise
     def factors(self, params: PyTree, args: Any = None) -> tuple[OuterProducts, ...]:
         """The rows of each condition as outer products, before a norm of its own."""
 
@@ -357,6 +360,7 @@ class System(eqx.Module):
             total, _ = jax.lax.scan(add, total, parts)
         return total
 
+    @precise
     def energy_of(self, u: PyTree, args: Any = None) -> Float[Array, ""]:
         """The integral of an `Energy`'s density (normalised if it says so)."""
         assert isinstance(self.problem, Energy)

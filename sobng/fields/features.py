@@ -83,7 +83,9 @@ def _waves(key: Key, dim: int, size: int, few: Any, dtype: Any) -> tuple[Array, 
     compile for as long as all of them. Neither `few` nor a size below `size`, whose
     numbers are the first ones, compiles another."""
     _, direction_key, radius_key, phase_key = jr.split(key, 4)
-    direction = jr.normal(direction_key, (size, dim), dtype)
+    # Apart, as a GPU's compiler would else repeat the draws in all that is made of them.
+    apart = jax.lax.optimization_barrier
+    direction = apart(jr.normal(direction_key, (size, dim), dtype))
     seen = jnp.full((size, 1), dim)
     if dim > PAIR:
         # Independent of the other draws, which are the same for every `few`.
@@ -94,6 +96,6 @@ def _waves(key: Key, dim: int, size: int, few: Any, dtype: Any) -> tuple[Array, 
         seen = jnp.where(sparse, PAIR, seen)
     direction = direction / jnp.linalg.norm(direction, axis=1, keepdims=True)
     keys = jnp.stack([radius_key, phase_key])
-    radius, phase = jax.vmap(lambda k: jr.uniform(k, (size,), dtype))(keys)
+    radius, phase = apart(jax.vmap(lambda k: jr.uniform(k, (size,), dtype))(keys))
     radius = radius[:, None] ** (1 / seen.astype(dtype))
     return radius * direction, jnp.pi * (2 * phase - 1)

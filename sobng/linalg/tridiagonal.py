@@ -172,14 +172,14 @@ class Tridiagonal(AbstractModel):
 
     def length(self, damping):
         solved = self._solve(damping, self.turned)
-        square = jnp.vdot(solved, self._times(solved))
+        square = matmul(solved, self._times(solved))
         return jnp.sqrt(jnp.maximum(square, 0))
 
     def decrease(self, damping):
         # With T w = t - mu w, and no cancellation.
         solved = self._solve(damping, self.turned)
         moved = self._times(solved)
-        half = jnp.maximum(jnp.vdot(solved, moved), 0)
+        half = jnp.maximum(matmul(solved, moved), 0)
         return 0.5 * jnp.sum(moved**2) + damping * half
 
     def explained(self):
