@@ -1,6 +1,7 @@
 """Damped least squares by an iteration that a randomised sketch of the Jacobian speeds up."""
 
 import math
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -61,7 +62,8 @@ class NystromModel(AbstractModel):
 
     def _solved(self, above, below, damping):
         """The least-squares solution of $J d = $ `above`, $\\sqrt\\mu d = $ `below`."""
-        basis, curvature = self.spectrum.basis, self.curvature
+        basis: Any = self.spectrum.basis
+        curvature = self.curvature
         tiny = jnp.finfo(above.dtype).tiny
         least = jnp.min(curvature) + damping + tiny
         scale = jnp.sqrt(least / (curvature + damping + tiny)) - 1
