@@ -66,6 +66,7 @@ class Ladder:
         *,
         tolerance: float | None,
         seconds_left: Callable[[], float],
+        refused: Callable[[Callable[[], bool]], bool] = lambda late: late(),
         horizon: Horizon,
         named: bool,
     ):
@@ -76,6 +77,7 @@ class Ladder:
         - `horizon`: how far runs go; each run may shorten it.
         - `tolerance`: the relative L2 error at which to stop, or `None`.
         - `seconds_left`: the time limit, counted down.
+        - `refused`: as for [`sobng.evolve.growth.Rungs`][].
         - `named`: whether a user says how long steps are, whatever the level is.
         """
         self.made = made
@@ -83,7 +85,8 @@ class Ladder:
         self.key = key
         self.least = float(jnp.finfo(jnp.result_type(float)).eps ** CUT)
         self.tolerance = tolerance
-        self.seconds_left = seconds_left
+        self.seconds_left, self.refused = seconds_left, refused
+        self.late = False
         self.horizon = horizon
         self.named, self.judge, self.judging, self.last = named, None, False, None
         self.attempts: list[Attempt] = []
@@ -144,6 +147,7 @@ class Ladder:
 
     def _try(self, rungs: Rungs, level: float) -> None:
         found = self.run(rungs, level)
+        self.late = rungs.late
         *others, found = self.horizon.note(found, self.attempts)
         self.attempts = others
         if self.horizon.whole(found):
@@ -217,8 +221,10 @@ class Ladder:
                 return RESULTS.tolerance_reached
             if len(done) > 2:
                 new, old = done[-1].difference(done[-2]), done[-2].difference(done[-3])
-                if SETTLED * old[-1] < new[-1] < 1e-4:
+                if SETTLED * old[-1] < new[-1] < 1e-4 and not self.late:
                     return RESULTS.settled
+            if self.late:  # closer aims would take the same features
+                return RESULTS.time_limit_reached
         if LONGER * attempt.seconds > self.seconds_left():
             return RESULTS.time_limit_reached
         return None
@@ -242,7 +248,9 @@ class Ladder:
             num = count(evolution, widths[rung])
             return self._motion(widths[rung], num, RUNGS * number + rung)
 
-        return Rungs(make, len(widths))
+        sizes = [count(evolution, width) for width in widths]
+        limits = {"seconds_left": self.seconds_left, "refused": self.refused}
+        return Rungs(make, sizes, **limits)
 
     def _high(self):
         """The bandwidth that catches the initial velocity best, then more features."""
@@ -257,7 +265,8 @@ class Ladder:
         for number, num in enumerate(HIGH_DIM):
             make = lambda _, num=num, number=number: self._motion(best, num, number)
             # Every other run steps finer, so that their difference shows the steps too.
-            yield Rungs(make, 1), self.least * 3 ** (number % 2)
+            rungs = Rungs(make, [num], seconds_left=self.seconds_left)
+            yield rungs, self.least * 3 ** (number % 2)
 
     def _motion(self, bandwidth: float, num: int, number: int) -> Galerkin:
         made = self.made

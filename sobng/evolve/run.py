@@ -195,6 +195,7 @@ class Run:
             self.key,
             tolerance=self.settings.tolerance,
             seconds_left=self.seconds_left,
+            refused=self.journal.refused,
             horizon=self.horizon,
             named=chosen.named,
         )
@@ -259,7 +260,7 @@ class Run:
         if made is None or self.evolution.dim > 3:
             return f"{came} Make it wider."
         never: Any = lambda *_: None
-        left = lambda: 0.0
+        left = self.seconds_left
         limits = {"seconds_left": left, "horizon": self.horizon, "named": False}
         ladder = Ladder(made, never, self.key, tolerance=asked, **limits)
         rungs, number = ladder.rungs(0), 0
@@ -267,7 +268,7 @@ class Run:
             motion = rungs[number]
             _, found = motion.start(jnp.asarray(self.t0), self.args)
             number += 1
-            if found <= asked or number == len(rungs):
+            if found <= asked or not rungs.reaches(number):
                 break
         num = len(motion.coefficients)
         return (
