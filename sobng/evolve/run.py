@@ -27,7 +27,7 @@ from sobng.evolve.projection import galerkin, Setting, setting
 from sobng.evolve.refit import Another, refitting
 from sobng.evolve.report import evolved
 from sobng.evolve.solution import Evolved
-from sobng.evolve.steps import step_for, Steps
+from sobng.evolve.steps import size_of, step_for, Steps
 from sobng.evolve.walls import check_periods, walled
 from sobng.fields.partition import combine, linear_leaves, partition
 from sobng.records import Record
@@ -326,7 +326,8 @@ class Run:
         """
         frozen = isinstance(motion, Galerkin)
         self.stage = f"{y.size} functions" if frozen else f"{y.size} parameters"
-        solver, controller = steps.of(motion, y, step)
+        size = size_of(motion, y, t, end, self.args)
+        solver, controller = steps.of(motion, y, step, size)
         if self.conserved.integrands:
             # Later legs keep what the first one began with.
             first = self.kept if t > self.t0 else None
