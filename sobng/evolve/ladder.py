@@ -128,8 +128,10 @@ class Ladder:
         small = errors is not None and errors[-1] <= self.least
         if small or LIKEWISE * done[-1].seconds > self.seconds_left():
             return
-        level = CLOSER[0] * done[-1].level
-        self._try(self.rungs(len(self.attempts)), level)
+        # One that climbs much higher is not like it, and may take any time.
+        rank = max(trip.path.start.size for trip in done[-1].trips)
+        rungs = self.rungs(len(self.attempts), like=rank)
+        self._try(rungs, CLOSER[0] * done[-1].level)
 
     def _judge_steps(self) -> None:
         """A run like the last in finer steps, where no level changes those of a user: all
@@ -239,8 +241,14 @@ class Ladder:
         for number, level in enumerate(levels):
             yield self.rungs(number), level
 
-    def rungs(self, number: int) -> Rungs:
-        """Features of a run, independent of those of other runs."""
+    def rungs(self, number: int, like: int | None = None) -> Rungs:
+        """Features of a run, independent of those of other runs.
+
+        **Arguments:**
+
+        - `like`: how many functions another run came to, above which only one more rung is
+            of interest.
+        """
         evolution = self.made.evolution
         widths = bandwidths(evolution)
 
@@ -249,6 +257,9 @@ class Ladder:
             return self._motion(widths[rung], num, RUNGS * number + rung)
 
         sizes = [count(evolution, width) for width in widths]
+        if like is not None:
+            enough = [size * (evolution.out or 1) >= like for size in sizes]
+            sizes = sizes[: enough.index(True) + 2 if any(enough) else None]
         limits = {"seconds_left": self.seconds_left, "refused": self.refused}
         return Rungs(make, sizes, **limits)
 

@@ -27,6 +27,16 @@ HALFWAY = (
     "one reached."
 )
 
+UNFOLLOWED = (
+    "The features miss a tenth or more of the right-hand side, so that two runs that agree "
+    "may both be wrong. Where walls meet, smooth functions may not obey the conditions of "
+    "both."
+)
+
+LOST = 0.1
+"""What may be missed at the end for a comparison to tell the error: of the right-hand side,
+and of the field in the time of the run."""
+
 ENDS = ("successful", "settled", "stagnated", "drifted")
 """How runs end that no limit, event or singularity ended."""
 
@@ -72,12 +82,19 @@ def evolved(
         before = times < stop
         times = np.append(times[before], stop)
         found = np.append(found[before], horizon.tolerance)
+    lost = errors is not None and not blew_up and _lost(ladder, horizon)
+    if lost:
+        found = np.full(len(found), np.nan)
+        if _is_one_of(result, (*ENDS, "tolerance_reached")):
+            result = RESULTS.unresolved
     known = bool(len(found)) and bool(np.isfinite(found[-1]))
     reason = unfitted
     if not unfitted and errors is None:
         reason = UNCOMPARED
     elif not unfitted and bool(result == RESULTS.blew_up):
         reason = SINGULAR
+    elif not unfitted and lost:
+        reason = UNFOLLOWED
     elif not unfitted and not known:
         reason = HALFWAY
     missed, asked, size = best.looks[: len(route.ts)].T
@@ -117,6 +134,16 @@ def errors_of(
         return found
     change = horizon.renewed(best).difference(other)
     return change[: len(found)] + found[: len(change)]
+
+
+def _lost(ladder: Ladder | None, horizon: Horizon) -> bool:
+    """Whether features did not follow the right-hand side to the end, and that matters."""
+    if ladder is None or not ladder.whole:
+        return False
+    run = ladder.whole[-1]
+    missed, asked, size = run.looks[-1]
+    gone = missed * (horizon.t1 - horizon.t0)
+    return bool(missed > LOST * asked and gone > LOST * size)
 
 
 def _is_one_of(result: Any, names: tuple[str, ...]) -> bool:
