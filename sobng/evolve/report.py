@@ -82,7 +82,9 @@ def evolved(
         before = times < stop
         times = np.append(times[before], stop)
         found = np.append(found[before], horizon.tolerance)
-    lost = errors is not None and not blew_up and _lost(ladder, horizon)
+    lost = False
+    if ladder is not None and errors is not None and not blew_up:
+        lost = is_lost(ladder.whole[-1].looks[-1], horizon.t1 - horizon.t0)
     if lost:
         found = np.full(len(found), np.nan)
         if _is_one_of(result, (*ENDS, "tolerance_reached")):
@@ -136,14 +138,16 @@ def errors_of(
     return change[: len(found)] + found[: len(change)]
 
 
-def _lost(ladder: Ladder | None, horizon: Horizon) -> bool:
-    """Whether features did not follow the right-hand side to the end, and that matters."""
-    if ladder is None or not ladder.whole:
-        return False
-    run = ladder.whole[-1]
-    missed, asked, size = run.looks[-1]
-    gone = missed * (horizon.t1 - horizon.t0)
-    return bool(missed > LOST * asked and gone > LOST * size)
+def is_lost(look: np.ndarray, span: float) -> bool:
+    """Whether features do not follow the right-hand side at the end, and that matters.
+
+    **Arguments:**
+
+    - `look`: root mean squares, as in `defect`.
+    - `span`: the time of the run.
+    """
+    missed, asked, size = look
+    return bool(missed > LOST * asked and span * missed > LOST * size)
 
 
 def _is_one_of(result: Any, names: tuple[str, ...]) -> bool:
