@@ -88,8 +88,9 @@ def _gone(motion: Galerkin, ts: Float[Array, " n"], y: Array, args: Any) -> Arra
     force = lambda t: motion.velocity(t, y, args) - motion.rates(y)
     span = ts[-1] - ts[0]
     damping = jnp.maximum(-motion.rates.values.real, 0)
-    modes = motion.rates.modes(jax.lax.map(force, ts)) * span / (1 + span * damping)
-    return jnp.max(jnp.linalg.norm(modes, axis=1))
+    far = span / (1 + span * damping)
+    gone = lambda t: jnp.linalg.norm(far * jnp.abs(motion.rates.modes(force(t))))
+    return jnp.max(jax.lax.map(gone, ts))
 
 
 def step_for(level: float | None) -> float:
