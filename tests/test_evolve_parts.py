@@ -14,10 +14,14 @@ from sobng.evolve.blow_up import blows_up
 from sobng.evolve.exponential import legendre_integrals, phi_functions
 from sobng.evolve.features import count, feature_unknown, points_for, rule
 from sobng.evolve.galerkin import Table
+from sobng.evolve.growth import _too_slow, Rungs
 from sobng.evolve.integrate import integrate
+from sobng.evolve.journal import Journal, Part
 from sobng.evolve.moving import moving
 from sobng.evolve.projection import galerkin, setting
 from sobng.evolve.rates import diagonalised, Rates
+from sobng.evolve.report import is_lost
+from sobng.evolve.steps import size_of, Steps
 from sobng.evolve.taylor import needed_orders
 from sobng.linalg.damped import damped_solution
 from sobng.metrics.sobolev import VALUES
@@ -306,3 +310,76 @@ def test_insulated_walls_are_kept_by_rows_and_an_event_ends_the_run():
     x = jnp.linspace(0.0, 1.0, 41)[:, None]
     wanted = jnp.exp(-(jnp.pi**2) / 4 * end) * jnp.cos(jnp.pi * x[:, 0])
     assert jnp.max(jnp.abs(jax.vmap(u)(x) - wanted)) < 1e-7
+
+
+def test_features_hold_what_is_smooth_on_a_polygon():
+    corners = ((0, 0), (1, 0), (1, 1), (-1, 1), (-1, -1), (0, -1))
+    l_shape = sn.Polygon(tuple((float(x), float(y)) for x, y in corners))
+    heat = sn.Evolution(
+        lambda u, t, x, args: sn.laplacian(u)(x),
+        lambda x: jnp.prod(jnp.sin(jnp.pi * x)),
+        l_shape,
+        boundary=[sn.Dirichlet(l_shape.boundary, 0.0)],
+    )
+    _, miss = on_features(heat, 18.0, 1.0).start(0.0, None)
+    # A factor that vanishes on all edges has a corner in each vertex, and left 9e-4.
+    assert float(miss) < 1e-5
+
+
+def test_no_more_features_are_made_than_there_is_time_for(frozen):
+    left = [10.0]
+
+    def make(number):
+        left[0] -= 0.1 * 8**number
+        return frozen
+
+    rungs = Rungs(make, [100, 200, 400, 800], seconds_left=lambda: left[0])
+    assert rungs.reaches(1)  # how long they take is not known before the first ones
+    rungs[0], rungs[1]
+    assert not rungs.reaches(2)  # 6.4 of 9.1 seconds, and another run would follow
+    assert rungs.late and rungs.reaches(1)
+
+
+def test_what_a_time_limit_left_out_is_left_out_again(tmp_path):
+    made = []
+    for late in (True, False):  # a resumed run has more time, and repeats the first one
+        journal = Journal(sn.Checkpoint(tmp_path / "run"), Clock())
+        journal.before, journal.parts = made, []
+        part = journal.part()
+        assert journal.refused(lambda late=late: late)
+        made = [Part(part.entries)]
+    assert not journal.refused(lambda: False)
+
+
+def test_features_that_gain_too_slowly_are_seen_not_to_do():
+    falling = [1e-2, 3.5e-3, 1.2e-3]  # as where a wall is contradicted
+    assert _too_slow(falling, 4, 1e-7)
+    assert not _too_slow(falling, 4, 1e-4)
+    assert not _too_slow([1e-2, 1e-4, 1e-7], 2, 1e-12)
+
+
+def test_a_state_at_rest_is_measured_by_where_it_goes():
+    rod = sn.Interval(0.0, 1.0)
+    heated = sn.Evolution(
+        lambda u, t, x, args: sn.laplacian(u)(x) + jnp.sin(4 * t) * jnp.pi**2,
+        lambda x: 0.0 * x[0],
+        rod,
+        boundary=[sn.Dirichlet(rod.boundary, 0.0)],
+    )
+    motion = on_features(heated, 12.0, 1.0)
+    y, _ = motion.start(jnp.asarray(0.0), None)
+    # A stationary field of that source is pi^2 x (1 - x) / 2, of norm 0.9.
+    assert 0.3 < size_of(motion, y, 0.0, 1.0, None) < 3
+    assert size_of(motion, y + 1, 0.0, 1.0, None) == np.linalg.norm(y + 1)
+    solver, steps = Steps().of(motion, y, 1e-6, 0.9)
+    trip = integrate(motion, solver, steps, 0.0, 1.0, y, None)
+    assert bool(trip.result == sn.RESULTS.successful) and trip.steps < 100
+
+
+def test_features_that_miss_most_of_the_equation_tell_no_error():
+    # A square whose walls ask for more than smooth functions can do in its corners: two
+    # runs agreed to 0.03, and were wrong by 0.2.
+    assert is_lost(np.asarray([51.3, 51.4, 0.5]), 0.2)
+    assert not is_lost(np.asarray([0.01, 51.4, 0.5]), 0.2)
+    # Noise of the velocity of a field at rest does not matter.
+    assert not is_lost(np.asarray([1e-12, 1e-12, 0.5]), 0.2)

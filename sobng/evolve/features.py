@@ -12,6 +12,7 @@ from sobng.evolve.walls import walled
 from sobng.fields.mlp import MLP
 from sobng.fields.periodic import PeriodicEmbedding
 from sobng.geometry.box import AbstractBox
+from sobng.geometry.polygon import Polygon
 from sobng.geometry.quadrature import gauss, tensor
 from sobng.once import once
 from sobng.problem import Evolution, Periodic
@@ -120,7 +121,9 @@ def feature_unknown(
 ) -> Any:
     """The same with all conditions imposed that can be."""
     field = feature_field(evolution, bandwidth, num, key)
-    return walled(evolution, field, jnp.asarray(t0), args)
+    # A factor with a corner would have to be divided out of smooth functions.
+    corners = isinstance(evolution.domain, Polygon)
+    return walled(evolution, field, jnp.asarray(t0), args, built_in=not corners)
 
 
 def network(evolution: Evolution, key: Key, wider: float = 1.0) -> Any:
@@ -167,8 +170,8 @@ def rule(
 def points_for(evolution: Evolution, bandwidth: float, features: int) -> int:
     """How many points tell the products of a few features apart."""
     dim, repeated = evolution.dim, len(periods(evolution))
-    if dim > 3:
-        return 4 * features
+    if dim > 3 or not isinstance(evolution.domain, AbstractBox):
+        return 4 * features  # of a rule that suits no product of waves
     # Products of three features against a fourth; Gauss points lie thinner inside.
     axes = [4 * bandwidth + 40] * repeated + [2.5 * bandwidth + 60] * (dim - repeated)
     return max(math.prod(round(a) for a in axes) if dim == 1 else 0, 2 * features)

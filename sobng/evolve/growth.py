@@ -25,6 +25,13 @@ FLOOR = 3.0
 ROUNDING = 1e4
 """In units of rounding, what initial values may be missed by whatever is asked for."""
 
+VAIN, GAINS = 2, 0.9
+"""So many larger sets of features that leave more than this part of the misfit of initial
+values are the last ones."""
+
+SHARE = 0.3
+"""The part of the time left that more features may take to be made."""
+
 
 class Watch:
     r"""How much of the right-hand side may be missed, in its own units.
@@ -59,20 +66,59 @@ class Watch:
 
 
 class Rungs:
-    """Ever more features, each made when it is first asked for."""
+    """Ever more features, each made when it is first asked for, and while there is time."""
 
-    def __init__(self, make: Callable[[int], Galerkin], num: int):
-        self.make = make
-        self.num = num
+    def __init__(
+        self,
+        make: Callable[[int], Galerkin],
+        sizes: Sequence[int],
+        *,
+        seconds_left: Callable[[], float],
+        refused: Callable[[Callable[[], bool]], bool] = lambda late: late(),
+    ):
+        """**Arguments:**
+
+        - `make`: from the number of a rung to its motion.
+        - `sizes`: how many features the rungs have.
+        - `seconds_left`: the time limit, counted down.
+        - `refused`: asks whether there is too little time, or says what a run before this
+            one did.
+        """
+        self.make, self.sizes = make, sizes
+        self.seconds_left, self.refused = seconds_left, refused
         self.made: dict[int, Galerkin] = {}
+        self.seconds: dict[int, float] = {}
+        self.late = False
 
     def __len__(self) -> int:
-        return self.num
+        return len(self.sizes)
 
     def __getitem__(self, number: int) -> Galerkin:
         if number not in self.made:
+            begun = self.seconds_left()
             self.made[number] = self.make(number)
+            if np.isfinite(begun):
+                self.seconds[number] = begun - self.seconds_left()
         return self.made[number]
+
+    def reaches(self, number: int) -> bool:
+        """Whether there is such a rung, and time to make it."""
+        if number >= len(self) or self.late:
+            return number in self.made
+        if number not in self.made:
+            self.late = self.refused(lambda: self._expected(number) > self._allowed())
+        return not self.late
+
+    def _allowed(self) -> float:
+        """Another run has to make as many, and both have to step them."""
+        return SHARE * self.seconds_left()
+
+    def _expected(self, number: int) -> float:
+        """Seconds that a rung takes to make, by those of the largest one that is there."""
+        if not self.seconds:
+            return 0.0
+        last = max(self.seconds)
+        return self.seconds[last] * (self.sizes[number] / self.sizes[last]) ** 3
 
 
 def grown(
@@ -91,7 +137,7 @@ def grown(
     legs, trips = [], []
     while True:
         motion = rungs[rung]
-        last = rung + 1 == len(rungs)
+        last = rung + 1 == len(rungs) or rungs.late
         trip = go(motion, time, y, step, None if last else watch)
         ends = last or bool(trip.result != RESULTS.unresolved)
         moved = len(trip.path.ts) > 1
@@ -104,6 +150,10 @@ def grown(
             trips[-1] = dataclasses.replace(trips[-1], result=RESULTS.blew_up)
             ends = True
         if ends:
+            trip = trips[-1]
+            if rungs.late and bool(trip.result == RESULTS.unresolved):
+                late = RESULTS.time_limit_reached
+                trips[-1] = dataclasses.replace(trip, result=late)
             return legs, trips, miss
         time, step = trip.reached, trip.step
         rung, y = _better(made, rungs, watch, rung, trip)
@@ -117,16 +167,36 @@ def _sizes(trips: Sequence[Trip]) -> tuple[np.ndarray, np.ndarray]:
 
 def _first(made, rungs, watch):
     """The first features that hold the initial values and follow their velocity."""
-    before = np.inf
-    for rung in range(len(rungs)):
+    rung, found, rates = 0, [], [np.inf]
+    while True:
         y, miss = rungs[rung].start(jnp.asarray(made.t0), made.args)
-        missed = watch.missed(look_at(rungs[rung], made.t0, y, made.args))
+        found.append((rung, y, float(miss)))
+        rates.append(watch.missed(look_at(rungs[rung], made.t0, y, made.args)))
         enough = max(watch.level, ROUNDING * float(jnp.finfo(y.dtype).eps))
-        follows = missed <= watch.level or missed > IMPROVES * before
-        before = missed
-        if (float(miss) <= enough and follows) or rung + 1 == len(rungs):
-            return rung, y, float(miss)
-    raise AssertionError("there is at least one rung")
+        if float(miss) <= enough:
+            follows = rates[-1] <= watch.level or rates[-1] > IMPROVES * rates[-2]
+            if follows or _too_slow(rates[1:], len(rungs) - rung - 1, watch.level):
+                return found[-1]
+        else:
+            misses = [miss for _, _, miss in found]
+            # Even a kink is held better by so many more.
+            if len(found) > VAIN and min(misses[-VAIN:]) > GAINS * min(misses[:-VAIN]):
+                return found[int(np.argmin(misses))]
+        if not rungs.reaches(rung + 1):
+            return found[-1]
+        rung += 1
+
+
+def _too_slow(missed: Sequence[float], left: int, enough: float) -> bool:
+    """Whether so many more rungs that gain like the last ones would not do.
+
+    Where a right-hand side contradicts a wall its features converge slowly, and it is
+    smooth a moment later.
+    """
+    if len(missed) < 3:
+        return False
+    gains = np.divide(missed[-2:], missed[-3:-1])
+    return bool(missed[-1] * np.min(gains) ** left > enough)
 
 
 def _better(made, rungs, watch, rung, trip):
@@ -135,7 +205,8 @@ def _better(made, rungs, watch, rung, trip):
     time, y, look = trip.beyond
     field = rungs[rung].field(time, y, made.args)
     best, first = watch.missed(look), rung
-    while rung + 1 < len(rungs) and (rung == first or best > ROOM * watch.level):
+    more = lambda: rung == first or best > ROOM * watch.level
+    while more() and rungs.reaches(rung + 1):
         other = rungs[rung + 1]
         missed = watch.missed(
             look_at(other, time, other.fit(field, time, made.args)[0], made.args)

@@ -32,6 +32,9 @@ ENDS = {
 }
 """How trips end that no limit ended."""
 
+REFUSED = "refused"
+"""What stands in a part where a time limit left something out."""
+
 
 class Journal:
     """The parts of a run, in the order in which it makes them: as they are made, or as
@@ -111,6 +114,20 @@ class Journal:
         else:
             self.clock.go_on(entry.seconds, entry.compile_seconds)
         return jnp.asarray(entry.leaves[0])
+
+    def refused(self, late: Callable[[], bool]) -> bool:
+        """What a time limit did to the last part, or does now that it is asked `late()`."""
+        if self.checkpoint is None:
+            return late()
+        part = self.parts[-1]
+        if part.read == len(part.entries):
+            if late():
+                self._next(REFUSED)
+                return True
+        elif part.entries[part.read].digest == REFUSED:
+            part.read += 1
+            return True
+        return False
 
     def _next(self, told: str) -> "Entry":
         assert self.checkpoint is not None

@@ -66,6 +66,7 @@ class Ladder:
         *,
         tolerance: float | None,
         seconds_left: Callable[[], float],
+        refused: Callable[[Callable[[], bool]], bool] = lambda late: late(),
         horizon: Horizon,
         named: bool,
     ):
@@ -76,6 +77,7 @@ class Ladder:
         - `horizon`: how far runs go; each run may shorten it.
         - `tolerance`: the relative L2 error at which to stop, or `None`.
         - `seconds_left`: the time limit, counted down.
+        - `refused`: as for [`sobng.evolve.growth.Rungs`][].
         - `named`: whether a user says how long steps are, whatever the level is.
         """
         self.made = made
@@ -83,7 +85,8 @@ class Ladder:
         self.key = key
         self.least = float(jnp.finfo(jnp.result_type(float)).eps ** CUT)
         self.tolerance = tolerance
-        self.seconds_left = seconds_left
+        self.seconds_left, self.refused = seconds_left, refused
+        self.late = False
         self.horizon = horizon
         self.named, self.judge, self.judging, self.last = named, None, False, None
         self.attempts: list[Attempt] = []
@@ -125,8 +128,10 @@ class Ladder:
         small = errors is not None and errors[-1] <= self.least
         if small or LIKEWISE * done[-1].seconds > self.seconds_left():
             return
-        level = CLOSER[0] * done[-1].level
-        self._try(self.rungs(len(self.attempts)), level)
+        # One that climbs much higher is not like it, and may take any time.
+        rank = max(trip.path.start.size for trip in done[-1].trips)
+        rungs = self.rungs(len(self.attempts), like=rank)
+        self._try(rungs, CLOSER[0] * done[-1].level)
 
     def _judge_steps(self) -> None:
         """A run like the last in finer steps, where no level changes those of a user: all
@@ -144,6 +149,7 @@ class Ladder:
 
     def _try(self, rungs: Rungs, level: float) -> None:
         found = self.run(rungs, level)
+        self.late = rungs.late
         *others, found = self.horizon.note(found, self.attempts)
         self.attempts = others
         if self.horizon.whole(found):
@@ -217,8 +223,10 @@ class Ladder:
                 return RESULTS.tolerance_reached
             if len(done) > 2:
                 new, old = done[-1].difference(done[-2]), done[-2].difference(done[-3])
-                if SETTLED * old[-1] < new[-1] < 1e-4:
+                if SETTLED * old[-1] < new[-1] < 1e-4 and not self.late:
                     return RESULTS.settled
+            if self.late:  # closer aims would take the same features
+                return RESULTS.time_limit_reached
         if LONGER * attempt.seconds > self.seconds_left():
             return RESULTS.time_limit_reached
         return None
@@ -233,8 +241,14 @@ class Ladder:
         for number, level in enumerate(levels):
             yield self.rungs(number), level
 
-    def rungs(self, number: int) -> Rungs:
-        """Features of a run, independent of those of other runs."""
+    def rungs(self, number: int, like: int | None = None) -> Rungs:
+        """Features of a run, independent of those of other runs.
+
+        **Arguments:**
+
+        - `like`: how many functions another run came to, above which only one more rung is
+            of interest.
+        """
         evolution = self.made.evolution
         widths = bandwidths(evolution)
 
@@ -242,7 +256,12 @@ class Ladder:
             num = count(evolution, widths[rung])
             return self._motion(widths[rung], num, RUNGS * number + rung)
 
-        return Rungs(make, len(widths))
+        sizes = [count(evolution, width) for width in widths]
+        if like is not None:
+            enough = [size * (evolution.out or 1) >= like for size in sizes]
+            sizes = sizes[: enough.index(True) + 2 if any(enough) else None]
+        limits = {"seconds_left": self.seconds_left, "refused": self.refused}
+        return Rungs(make, sizes, **limits)
 
     def _high(self):
         """The bandwidth that catches the initial velocity best, then more features."""
@@ -257,7 +276,8 @@ class Ladder:
         for number, num in enumerate(HIGH_DIM):
             make = lambda _, num=num, number=number: self._motion(best, num, number)
             # Every other run steps finer, so that their difference shows the steps too.
-            yield Rungs(make, 1), self.least * 3 ** (number % 2)
+            rungs = Rungs(make, [num], seconds_left=self.seconds_left)
+            yield rungs, self.least * 3 ** (number % 2)
 
     def _motion(self, bandwidth: float, num: int, number: int) -> Galerkin:
         made = self.made

@@ -27,6 +27,16 @@ HALFWAY = (
     "one reached."
 )
 
+UNFOLLOWED = (
+    "The features miss a tenth or more of the right-hand side, so that two runs that agree "
+    "may both be wrong. Where walls meet, smooth functions may not obey the conditions of "
+    "both."
+)
+
+LOST = 0.1
+"""What may be missed at the end for a comparison to tell the error: of the right-hand side,
+and of the field in the time of the run."""
+
 ENDS = ("successful", "settled", "stagnated", "drifted")
 """How runs end that no limit, event or singularity ended."""
 
@@ -72,12 +82,21 @@ def evolved(
         before = times < stop
         times = np.append(times[before], stop)
         found = np.append(found[before], horizon.tolerance)
+    lost = False
+    if ladder is not None and errors is not None and not blew_up:
+        lost = is_lost(ladder.whole[-1].looks[-1], horizon.t1 - horizon.t0)
+    if lost:
+        found = np.full(len(found), np.nan)
+        if _is_one_of(result, (*ENDS, "tolerance_reached")):
+            result = RESULTS.unresolved
     known = bool(len(found)) and bool(np.isfinite(found[-1]))
     reason = unfitted
     if not unfitted and errors is None:
         reason = UNCOMPARED
     elif not unfitted and bool(result == RESULTS.blew_up):
         reason = SINGULAR
+    elif not unfitted and lost:
+        reason = UNFOLLOWED
     elif not unfitted and not known:
         reason = HALFWAY
     missed, asked, size = best.looks[: len(route.ts)].T
@@ -117,6 +136,18 @@ def errors_of(
         return found
     change = horizon.renewed(best).difference(other)
     return change[: len(found)] + found[: len(change)]
+
+
+def is_lost(look: np.ndarray, span: float) -> bool:
+    """Whether features do not follow the right-hand side at the end, and that matters.
+
+    **Arguments:**
+
+    - `look`: root mean squares, as in `defect`.
+    - `span`: the time of the run.
+    """
+    missed, asked, size = look
+    return bool(missed > LOST * asked and span * missed > LOST * size)
 
 
 def _is_one_of(result: Any, names: tuple[str, ...]) -> bool:

@@ -27,7 +27,7 @@ from sobng.evolve.projection import galerkin, Setting, setting
 from sobng.evolve.refit import Another, refitting
 from sobng.evolve.report import evolved
 from sobng.evolve.solution import Evolved
-from sobng.evolve.steps import step_for, Steps
+from sobng.evolve.steps import size_of, step_for, Steps
 from sobng.evolve.walls import check_periods, walled
 from sobng.fields.partition import combine, linear_leaves, partition
 from sobng.records import Record
@@ -195,6 +195,7 @@ class Run:
             self.key,
             tolerance=self.settings.tolerance,
             seconds_left=self.seconds_left,
+            refused=self.journal.refused,
             horizon=self.horizon,
             named=chosen.named,
         )
@@ -259,7 +260,7 @@ class Run:
         if made is None or self.evolution.dim > 3:
             return f"{came} Make it wider."
         never: Any = lambda *_: None
-        left = lambda: 0.0
+        left = self.seconds_left
         limits = {"seconds_left": left, "horizon": self.horizon, "named": False}
         ladder = Ladder(made, never, self.key, tolerance=asked, **limits)
         rungs, number = ladder.rungs(0), 0
@@ -267,7 +268,7 @@ class Run:
             motion = rungs[number]
             _, found = motion.start(jnp.asarray(self.t0), self.args)
             number += 1
-            if found <= asked or number == len(rungs):
+            if found <= asked or not rungs.reaches(number):
                 break
         num = len(motion.coefficients)
         return (
@@ -325,7 +326,8 @@ class Run:
         """
         frozen = isinstance(motion, Galerkin)
         self.stage = f"{y.size} functions" if frozen else f"{y.size} parameters"
-        solver, controller = steps.of(motion, y, step)
+        size = size_of(motion, y, t, end, self.args)
+        solver, controller = steps.of(motion, y, step, size)
         if self.conserved.integrands:
             # Later legs keep what the first one began with.
             first = self.kept if t > self.t0 else None

@@ -5,6 +5,7 @@ from typing import Any
 
 import diffrax as dfx
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -14,10 +15,18 @@ from sobng.evolve.exponential import ExponentialGauss
 from sobng.evolve.fitted import FittedRungeKutta
 from sobng.evolve.galerkin import Galerkin
 from sobng.evolve.projection import CUT
+from sobng.once import once
 
 
 FINER = 0.1
 """Tolerances of the steps that judge those of a user, in units of theirs."""
+
+
+REST = 1e-4
+"""The part of where it goes that a state at rest is smaller than."""
+
+LOOKS = (0.0, 0.23, 0.61, 1.0)
+"""Where in the time of a run the force on a state at rest is looked at."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,18 +48,20 @@ class Steps:
         half = None if self.dt0 is None else self.dt0 / 2
         return dataclasses.replace(self, controller=finer(self.controller), dt0=half)
 
-    def of(self, motion: Any, y: Float[Array, " size"], step: float) -> tuple[Any, Any]:
+    def of(
+        self, motion: Any, y: Float[Array, " size"], step: float, size: float
+    ) -> tuple[Any, Any]:
         """Solver and controller of one motion.
 
         **Arguments:**
 
-        - `step`: the tolerance of a step, relative to the size of the state.
+        - `step`: the tolerance of a step, relative to `size`, that of the state.
         """
         frozen = isinstance(motion, Galerkin)
         solver, controller = self.solver, self.controller
         if controller is None:
             # An array, as another number would be compiled anew.
-            atol = jnp.asarray(step * np.linalg.norm(y) / y.size**0.5, y.dtype)
+            atol = jnp.asarray(step * size / y.size**0.5, y.dtype)
             controller = dfx.PIDController(rtol=0.0, atol=atol)
         if frozen and (solver is None or isinstance(solver, FittedRungeKutta)):
             solver = ExponentialGauss(motion.rates, tolerance=1e-2 * step)
@@ -59,6 +70,27 @@ class Steps:
         if not frozen and self.corrections:
             solver = Correcting(solver, self.corrections)
         return solver, _as_arrays(controller)
+
+
+def size_of(motion: Any, y: Float[Array, " size"], t: float, t1: float, args) -> float:
+    """The size of a state; of one at rest, that of where it goes until `t1`."""
+    size = float(np.linalg.norm(y))
+    if not isinstance(motion, Galerkin):
+        return size
+    times = t + (t1 - t) * np.asarray(LOOKS)
+    gone = float(_gone(motion, jnp.asarray(times, y.dtype), y, args))
+    return size if size > REST * gone or not np.isfinite(gone) else gone
+
+
+@once
+def _gone(motion: Galerkin, ts: Float[Array, " n"], y: Array, args: Any) -> Array:
+    """How far the largest force at some times takes a state from rest until the last."""
+    force = lambda t: motion.velocity(t, y, args) - motion.rates(y)
+    span = ts[-1] - ts[0]
+    damping = jnp.maximum(-motion.rates.values.real, 0)
+    far = span / (1 + span * damping)
+    gone = lambda t: jnp.linalg.norm(far * jnp.abs(motion.rates.modes(force(t))))
+    return jnp.max(jax.lax.map(gone, ts))
 
 
 def step_for(level: float | None) -> float:

@@ -44,13 +44,21 @@ def has_moments(unknown: PyTree) -> bool:
     return any(_is_moment(n) and moves_in_time(n.value) for n in nodes)
 
 
-def walled(evolution: Evolution, field: Any, t: Any, args: Any) -> Any:
+def walled(
+    evolution: Evolution, field: Any, t: Any, args: Any, built_in: bool = True
+) -> Any:
     """The field with all conditions imposed that can be, at the time `t`.
+
+    **Arguments:**
+
+    - `built_in`: whether those are too that need not be exact.
 
     **Raises:** `ValueError` if a condition that has to be exact cannot be.
     """
     conditions = [
-        _now(c, t, args) for c in evolution.boundary if isinstance(c, Dirichlet)
+        _now(c, t, args)
+        for c in evolution.boundary
+        if isinstance(c, Dirichlet) and (built_in or c.exact)
     ]
     inside = Condition(
         lambda u, x, args: u(x),
