@@ -2,6 +2,8 @@
 
 import importlib
 import pathlib
+import types
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 
 import sobng as sn
+from sobng.cli.running import errors_of
 
 
 FOLDER = pathlib.Path(__file__).resolve().parent.parent / "problems"
@@ -239,3 +242,23 @@ def test_the_powers_of_the_l_shape_vanish_on_the_edges_of_its_corner(getkey):
     edges = points_of(module.l_shape.part("edge_0", "edge_5"), 64, getkey())
     values = jax.vmap(lambda x: module.singular_terms(x, (1, 2, 4))[:3])(edges)
     assert jnp.max(jnp.abs(values)) < 1e-14
+
+
+def test_a_reference_stored_at_few_times_judges_space_time_by_the_last_one():
+    circle = sn.Interval(0.0, 1.0)
+    evolution = sn.Evolution(
+        lambda u, t, x, args: -sn.partial(u, 0)(x),
+        lambda x: jnp.sin(2 * jnp.pi * x[0]),
+        circle,
+        boundary=[sn.Periodic(circle, 0)],
+    )
+    # At t = 0.5 the wave has turned round.
+    waves = np.array([[0.0, -0.5j, 0.5j], [0.0, 0.5j, -0.5j]])
+    reference = sn.FourierSeries(waves, [0.0, 0.5], (0.0,), (1.0,))
+    case = sn.Case(
+        "wave", evolution, None, reference=reference, options={"t0": 0.0, "t1": 0.5}
+    )
+    field = lambda p: 1.01 * jnp.sin(2 * jnp.pi * (p[1] - p[0]))
+    solution: Any = types.SimpleNamespace(field=field, history=())
+    error, _ = errors_of(case.space_time(), solution)
+    assert np.isclose(error, 0.01, rtol=1e-10)

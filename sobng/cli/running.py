@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from sobng.cli.output import number, show_table, Unusable
 from sobng.collocation import discretise
-from sobng.evaluation import relative_errors
+from sobng.evaluation import float_dtype, relative_errors
 from sobng.evolve.evolve import evolve
 from sobng.fields.mlp import MLP
+from sobng.geometry import SpaceTime
 from sobng.problem import Case, Evolution
 from sobng.records import TextProgress
 from sobng.solution import Solution
@@ -97,10 +100,27 @@ def run_case(
             progress.close()
     errors = (None, None)
     if case.reference is not None:
-        errors = relative_errors(
-            solution, case.reference, case.problem.domain, observe=case.observe
-        )
+        errors = errors_of(case, solution)
     return Run(label, solution, *errors, _quantities(case, solution))
+
+
+def errors_of(case: Case, solution: Any) -> tuple[float, float | None]:
+    """Over all of the domain, or at the last time where a reference is known at few."""
+    domain = case.problem.domain
+    reference: Any = case.reference
+    found = relative_errors(solution, reference, domain, observe=case.observe)
+    field = solution.field
+    if (
+        np.isfinite(found[0])
+        or not isinstance(domain, SpaceTime)
+        or not callable(field)
+    ):
+        return found
+    end = jnp.asarray(domain.time.upper, float_dtype(field))
+    last = lambda function: lambda x: function(jnp.concatenate([end, x]))
+    return relative_errors(
+        last(field), last(reference), domain.space, observe=case.observe
+    )
 
 
 def _quantities(case: Case, solution: Solution) -> dict[str, tuple[float, float]]:

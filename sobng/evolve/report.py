@@ -74,14 +74,14 @@ def evolved(
         result = best.result
     elif horizon.short and not blew_up:
         result = horizon.result
-    route, stop = best.route, None
-    if horizon.tolerance is not None and _is_one_of(result, ENDS):
-        stop = last_time(times, found, horizon.tolerance)
-    if stop is not None:
+    route, stop, tolerance = best.route, None, horizon.tolerance
+    if tolerance is not None and _is_one_of(result, ENDS):
+        stop = last_time(times, found, tolerance)
+    if stop is not None and tolerance is not None:
         route, result = route.until(stop), RESULTS.drifted
         before = times < stop
         times = np.append(times[before], stop)
-        found = np.append(found[before], horizon.tolerance)
+        found = np.append(found[before], tolerance)
     lost = False
     if ladder is not None and errors is not None and not blew_up:
         lost = is_lost(ladder.whole[-1].looks[-1], horizon.t1 - horizon.t0)
