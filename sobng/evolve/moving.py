@@ -29,8 +29,10 @@ from sobng.stages.all_parameters import AllParameters
 from sobng.typing import Point, Value
 
 
-DAMPING = 1e-9
-"""Relative to the root mean square of the singular values of the Jacobian."""
+DAMPING = 1e-6
+"""Relative to the root mean square of the singular values of the Jacobian: a hundred times
+what it makes of the error. Directions in which parameters hardly change the field are
+slow then; with 1e-9 they took explicit steps a hundred times as short (measured)."""
 
 
 class Moving(eqx.Module):
@@ -225,6 +227,7 @@ def moving(
     key: Any,
     num: int | None = None,
     jet: Jet = VALUES,
+    damping: float = DAMPING,
 ) -> Moving:
     """The motion of all parameters of a field that fits the initial values."""
     params, rest = partition(unknown)
@@ -256,7 +259,7 @@ def moving(
         conditions,
         jet,
         cast(speed),
-        cast(DAMPING),
+        cast(damping),
         has_moments(unknown),
     )
     return found.renewed(t0, flat, args)

@@ -112,7 +112,7 @@ class Another:
         """
         self.evolution, self.jet = motion.evolution, motion.jet
         self.unknown, self.t1, self.args, self.key = unknown, t1, args, key
-        self.own = own
+        self.own, self.damping = own, float(motion.damping)
 
     def __call__(self, number: int, t: float, u: PyTree) -> tuple[Moving, float]:
         """The motion of another field that is fitted to a function, and the misfit."""
@@ -122,7 +122,8 @@ class Another:
             unknown = walled(self.evolution, field, jnp.asarray(t), self.args)
         else:
             unknown = shuffled(self.unknown, key)
-        made = moving(self.evolution, unknown, t, self.t1, self.args, key, jet=self.jet)
+        told = {"jet": self.jet, "damping": self.damping}
+        made = moving(self.evolution, unknown, t, self.t1, self.args, key, **told)
         return fitted_to(made, u, jnp.asarray(t), self.args)
 
 

@@ -21,7 +21,7 @@ from sobng.evolve.horizon import Horizon
 from sobng.evolve.integrate import integrate, shapes, Trip
 from sobng.evolve.journal import Journal, said
 from sobng.evolve.ladder import initial_score, Ladder
-from sobng.evolve.moving import fitted, Moving, moving
+from sobng.evolve.moving import DAMPING, fitted, Moving, moving
 from sobng.evolve.path import joined
 from sobng.evolve.projection import galerkin, Setting, setting
 from sobng.evolve.refit import Another, refitting
@@ -237,11 +237,18 @@ class Run:
             return jfu.ravel_pytree(partition(found)[0])[0]
 
         begun = combine(unravel(self.journal.numbers(fit)), rest)
+        asked = self.settings.tolerance
         motion = moving(
-            self.evolution, begun, self.t0, self.t1, self.args, self.key, jet=self.jet
+            self.evolution,
+            begun,
+            self.t0,
+            self.t1,
+            self.args,
+            self.key,
+            jet=self.jet,
+            damping=DAMPING if asked is None else min(DAMPING, 10 * asked),
         )
         y, miss = motion.start(jnp.asarray(self.t0), self.args)
-        asked = self.settings.tolerance
         if asked is None or miss <= asked:
             anew = Another(motion, unknown, self.t1, self.args, self.key, own)
             return self.refitted(motion, y, miss, anew)
