@@ -180,5 +180,8 @@ def _around(part, cells: int):
     """The first of the samples about a place, and their weights."""
     place = part * cells
     first = jnp.clip(jnp.floor(jax.lax.stop_gradient(place)), 0, cells - 1)
-    powers = (place - first) ** np.arange(DEGREE + 1)
-    return first.astype(jnp.int32), jnp.asarray(WEIGHTS, powers.dtype) @ powers
+    # By Horner's rule: a power of zero has no derivative.
+    weights = jnp.zeros(DEGREE + 1, part.dtype)
+    for column in WEIGHTS.T[::-1]:
+        weights = weights * (place - first) + jnp.asarray(column, part.dtype)
+    return first.astype(jnp.int32), weights
