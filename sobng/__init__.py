@@ -43,7 +43,9 @@ from sobng.fields import (
     Separable as Separable,
     sine_features as sine_features,
     SIREN as SIREN,
+    Stretched as Stretched,
     Sum as Sum,
+    TimeSlabs as TimeSlabs,
     UnitCell as UnitCell,
     with_bandwidth as with_bandwidth,
 )
@@ -65,6 +67,7 @@ from sobng.geometry import (
     Region as Region,
     Sobol as Sobol,
     SpaceTime as SpaceTime,
+    Stretching as Stretching,
     Uniform as Uniform,
     Union as Union,
 )

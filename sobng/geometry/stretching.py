@@ -102,7 +102,9 @@ class Stretching(eqx.Module):
         )
         size = DEGREE + 1
         near = jax.lax.dynamic_slice(heights, (first, second), (size, size))
-        return jnp.stack([2 * part[0] - 1, jnp.sum(before[:, None] * near * beside)])
+        return jnp.stack(
+            [2 * part[0] - 1, jnp.sum(before[:, None] * near * beside[None])]
+        )
 
     def inverse(self, s: Points) -> tuple[Points, Float[np.ndarray, " n"]]:
         """The points of stretched coordinates, and the slopes of `x` in `s` there."""

@@ -282,7 +282,7 @@ class Marching(optx.AbstractLeastSquaresSolver):
         return (
             y,
             _MarchingState(
-                state.slab + solved,
+                state.slab + solved.astype(jnp.int32),
                 jnp.where(solved, 0, state.steps + 1),
                 info,
                 jnp.isfinite(info.loss),

@@ -40,8 +40,9 @@ def slab_defect(
     waves: Any = sine_features(2, out=slabs.out, num=num, key=key)
     scale = WIDER * jnp.max(jnp.abs(own), axis=0)
     waves = eqx.tree_at(lambda w: w.weights[0], waves, waves.weights[0] * scale[None])
-    blank = {None: Stretched(TimeSlabs(waves, slabs.num), stretching)}
-    error = homogeneous(problem, unknown, blank)[None]
+    field: Any = Stretched(TimeSlabs(waves, slabs.num), stretching)
+    fields: dict[str | None, Any] = {None: field}
+    error = homogeneous(problem, unknown, fields)[None]
     pieces = lay(problem, error, ROWS * num, TIMES + LATER).astype(own.dtype)
     squares = []
     for index in range(slabs.num):
