@@ -75,7 +75,8 @@ def estimate_error(
     rougher than they are: its part of the error is its power at random waves over the
     squared symbol of $R'(u)$ there. Rounding of the values is added. A large residual
     that features cannot follow may be a front; then no estimate is given. Residuals are
-    taken in $L^2$, also those of conditions with a norm of their own.
+    taken in $L^2$, also those of conditions with a norm of their own. Of a field in slabs
+    of time the error is sought in as many slabs and the same coordinates.
 
     **Arguments:**
 

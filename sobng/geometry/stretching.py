@@ -50,9 +50,9 @@ class Stretching(eqx.Module):
 
     ??? cite "Reference"
 
-        Huang, Russell: Adaptive Moving Mesh Methods (Springer 2011, Section 2.4) for a
-        monitor that is smoothed so that neighbouring cells are of like sizes. We differ in:
-        the smoothing is a sum of powers, which is analytic in $x$.
+        Huang, Russell: Adaptive Moving Mesh Methods (Springer 2011), for a monitor that
+        is smoothed so that neighbouring cells are of like sizes. We differ in: the
+        smoothing is a sum of powers, which is analytic in $x$.
     """
 
     lower: Float[ArrayLike, " 2"]
@@ -108,8 +108,8 @@ class Stretching(eqx.Module):
 
     def inverse(self, s: Points) -> tuple[Points, Float[np.ndarray, " n"]]:
         """The points of stretched coordinates, and the slopes of `x` in `s` there."""
-        s = jnp.asarray(s)
-        return tuple(map(np.asarray, _inverse(self, s)))  # pyright: ignore[reportReturnType]
+        points, slopes = _inverse(self, jnp.asarray(s))
+        return np.asarray(points), np.asarray(slopes)
 
 
 @jax.jit
@@ -138,7 +138,7 @@ def _room(widths, length, periodic):
     if periodic:
         gap = length / np.pi * np.sin(np.pi / length * gap)
     own = widths[::SPARSE]
-    share = np.full(len(own), length / (len(own) - 1))
+    share = np.full(len(own), SPARSE * length / (len(widths) - 1))
     share[[0, -1]] /= 2
     kernel = gap**2
     kernel += own**2

@@ -26,7 +26,7 @@ from sobng.solvers.info import StepInfo
 from sobng.system import System
 
 
-JOINT = "joint"
+JOINT = "the slab before"
 """The name of the condition that a slab goes on where the one before ends."""
 
 TIMES, ROWS = 14, 3
@@ -206,7 +206,7 @@ class Marching(optx.AbstractLeastSquaresSolver):
 
     Each slab is a least-squares problem of its own: its equation, its boundary values, and
     the values of the slab before where it begins. A step is a Gauss-Newton step in one
-    slab, and an ordinary QR factorisation of so many features as a slab has.
+    slab: one QR factorisation for as many features as a slab has.
 
     !!! example
 
@@ -219,8 +219,8 @@ class Marching(optx.AbstractLeastSquaresSolver):
     ??? cite "Reference"
 
         Dong, Li: Local extreme learning machines and domain decomposition for solving
-        linear and nonlinear partial differential equations (CMAME 2021, arXiv 2012.02895),
-        Section 2.3, march in blocks of time. We differ in: overlapping slabs that go over
+        linear and nonlinear partial differential equations (CMAME 2021, arXiv 2012.02895)
+        march in blocks of time. We differ in: overlapping slabs that go over
         into one another smoothly, in coordinates that follow fronts.
     """
 
@@ -249,7 +249,8 @@ class Marching(optx.AbstractLeastSquaresSolver):
                 f"`{type(unknown).__name__}`. Wrap `TimeSlabs` in `Stretched`."
             )
         num = ROWS * slabs.coefficients.shape[-1]
-        pieces = lay(system.problem, unknown, num).astype(system.collocation.dtype)
+        problem: Any = system.problem
+        pieces = lay(problem, unknown, num).astype(system.collocation.dtype)
         return eqx.tree_at(
             lambda s: (s.system, s.pieces),
             self,
@@ -267,32 +268,30 @@ class Marching(optx.AbstractLeastSquaresSolver):
     def step(self, fn, y, args, options, state, tags):
         del fn, options, tags
         system: Any = self.system
+        pieces: Any = self.pieces
         unknown = system.unknown(y)
         now = piece_of(unknown, state.slab)
         before = piece_of(unknown, jnp.maximum(state.slab - 1, 0))
-        here = slab_system(
-            system.problem, now, linear_leaves(now), self.pieces, state.slab
-        )
+        moves = linear_leaves(now)
+        here = slab_system(system.problem, now, moves, pieces, state.slab)
         params, info, near = gauss_newton_step(here, (args, before))
         new = with_piece(unknown, state.slab, here.unknown(params))
         y, _ = eqx.partition(new, linear_leaves(new))
         old = jnp.where(state.steps == 0, jnp.inf, state.info.loss)
         slow = ~info.accepted | (info.loss > SLOW * old)
         solved = near | slow | (state.steps + 1 >= MOST)
-        return (
-            y,
-            _MarchingState(
-                state.slab + solved.astype(jnp.int32),
-                jnp.where(solved, 0, state.steps + 1),
-                info,
-                jnp.isfinite(info.loss),
-            ),
-            None,
+        new_state = _MarchingState(
+            state.slab + solved.astype(jnp.int32),
+            jnp.where(solved, 0, state.steps + 1),
+            info,
+            jnp.isfinite(info.loss),
         )
+        return y, new_state, None
 
     def terminate(self, fn, y, args, options, state, tags):
         del fn, args, options, tags
-        slabs: Any = slabs_of(self.system.unknown(y))  # pyright: ignore[reportOptionalMemberAccess]
+        system: Any = self.system
+        slabs: Any = slabs_of(system.unknown(y))
         result = optx.RESULTS.where(
             state.finite, optx.RESULTS.successful, optx.RESULTS.nonfinite
         )

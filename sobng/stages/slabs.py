@@ -85,12 +85,15 @@ class Slabs(AbstractStage):
     def wanted(self, context):
         if not context.owned or "fronts" not in context.done:
             return False
-        if isinstance(context.unknown, dict) or features_of(context.unknown):
+        if isinstance(context.unknown, dict):
+            return False
+        if features_of(context.unknown) is not None:
             return False
         return marches(context.problem) and not settled(context, self.above)
 
     def prepare(self, context):
-        problem, before = context.problem, context.unknown
+        problem: Any = context.problem
+        before = context.unknown
         _, out = sizes_of("Slabs", before, 2)
         periodic = any(isinstance(c, Periodic) for c in problem.conditions)
         stretching = _following(problem, before, context.training.dtype, periodic)
