@@ -43,7 +43,9 @@ from sobng.fields import (
     Separable as Separable,
     sine_features as sine_features,
     SIREN as SIREN,
+    Stretched as Stretched,
     Sum as Sum,
+    TimeSlabs as TimeSlabs,
     UnitCell as UnitCell,
     with_bandwidth as with_bandwidth,
 )
@@ -65,6 +67,7 @@ from sobng.geometry import (
     Region as Region,
     Sobol as Sobol,
     SpaceTime as SpaceTime,
+    Stretching as Stretching,
     Uniform as Uniform,
     Union as Union,
 )
@@ -127,6 +130,7 @@ from sobng.solve import solve as solve
 from sobng.solvers.adjoint import MinimumNormAdjoint as MinimumNormAdjoint
 from sobng.solvers.gauss_newton import GaussNewton as GaussNewton
 from sobng.solvers.kronecker import kronecker as kronecker
+from sobng.solvers.marching import Marching as Marching
 from sobng.solvers.natural_gradient import NaturalGradient as NaturalGradient
 from sobng.stages.all_parameters import AllParameters as AllParameters
 from sobng.stages.correction import Correction as Correction
@@ -135,6 +139,7 @@ from sobng.stages.last_layer import LastLayer as LastLayer
 from sobng.stages.layers import Layers as Layers
 from sobng.stages.more_features import MoreFeatures as MoreFeatures
 from sobng.stages.network import Network as Network
+from sobng.stages.slabs import Slabs as Slabs
 from sobng.stages.stage import AbstractStage as AbstractStage, Context as Context
 from sobng.stages.strategy import strategy as strategy
 from sobng.system import System as System

@@ -14,6 +14,7 @@ from jaxtyping import PyTree
 from sobng.collocation import Collocation, discretise
 from sobng.evaluation import observed
 from sobng.fields.algebra import add, entries
+from sobng.fields.time_slabs import slabs_of
 from sobng.geometry.samplers import Sobol
 from sobng.independent import (
     BANDWIDTHS,
@@ -27,6 +28,8 @@ from sobng.once import once
 from sobng.precision import matmul
 from sobng.problem import Condition, Energy, Problem
 from sobng.problem.condition import residual_at
+from sobng.solvers.marching import marches
+from sobng.solvers.slab_defect import slab_defect
 from sobng.system import System
 
 
@@ -42,6 +45,9 @@ REACH = 16.0
 rough residual is measured."""
 
 SAMPLES = 8192
+
+AT_ONCE = 1024
+"""Points at which fields in slabs are evaluated together."""
 
 ROUGH = 1e-6
 """An error above which a residual that no features follow may as well be a front."""
@@ -69,7 +75,8 @@ def estimate_error(
     rougher than they are: its part of the error is its power at random waves over the
     squared symbol of $R'(u)$ there. Rounding of the values is added. A large residual
     that features cannot follow may be a front; then no estimate is given. Residuals are
-    taken in $L^2$, also those of conditions with a norm of their own.
+    taken in $L^2$, also those of conditions with a norm of their own. Of a field in slabs
+    of time the error is sought in as many slabs and the same coordinates.
 
     **Arguments:**
 
@@ -79,6 +86,8 @@ def estimate_error(
     if isinstance(problem, Energy):
         return Estimate(None, "An energy has no residual to estimate the error from.")
     problem = _in_l2(problem)
+    if slabs_of(unknown) is not None and marches(problem):
+        return _in_slabs(problem, unknown, args, key, observe)
     try:
         shapes = independent_features(problem, unknown, key)
     except ValueError as error:
@@ -101,6 +110,34 @@ def estimate_error(
         rough = float(_rough_part(whole, args, observe, waves, start))
     noise = float(_noise(whole, observe, key))
     estimate = math.hypot(size, min(left, 1.0) * rough, noise)
+    return _given(estimate, left)
+
+
+def _in_slabs(problem, unknown, args, key, observe) -> Estimate:
+    """The error in as many slabs and the same coordinates. Features of all times at once
+    would not follow it."""
+    found, left = slab_defect(problem, unknown, args, jr.fold_in(key, 3))
+    whole = System(problem, unknown, _many_points(problem, key))
+    size = float(_size(whole, found, observe))
+    estimate = math.hypot(size, float(_noise(whole, observe, key)))
+    return _given(estimate, left)
+
+
+@once
+def _size(system: System, error: PyTree, observe: Any):
+    """The relative size of an error that was found."""
+    u = system.unknown(system.params)
+    _, points, weights = _interior(system)
+    look = observed(observe)
+    right = add(u, error, 1.0)
+    change = lambda x: look(right, x) - look(u, x)
+    wrong = jax.lax.map(change, points, batch_size=AT_ONCE)
+    total = jax.lax.map(lambda x: look(right, x), points, batch_size=AT_ONCE)
+    return _norm(wrong, weights) / _norm(total, weights)
+
+
+def _given(estimate: float, left: float) -> Estimate:
+    """An estimate, unless it is none or too low."""
     if not math.isfinite(estimate):
         return Estimate(None, "The defect equation has no finite solution.")
     if left > TRUSTED and estimate > ROUGH:

@@ -16,6 +16,7 @@ from sobng.fields.graded import Graded
 from sobng.fields.lift import BoxLift
 from sobng.fields.polynomial import PolynomialLift
 from sobng.fields.scaled import Scaled
+from sobng.fields.stretched import Stretched
 from sobng.problem import Dirichlet, Energy, Problem, takes_args
 from sobng.typing import Point, Value
 
@@ -251,9 +252,8 @@ def impose(problem: Problem | Energy, unknown: PyTree) -> PyTree:
 
 
 def _is_scaled(field: Any) -> bool:
-    return (
-        isinstance(field, Scaled | Graded) or getattr(field, "cell", None) is not None
-    )
+    ours = isinstance(field, Scaled | Graded | Stretched)
+    return ours or getattr(field, "cell", None) is not None
 
 
 def homogeneous(

@@ -183,8 +183,9 @@ class Loop:
             self.done[number] = Done(
                 number, stage.name, estimate.error, estimate.reason, self.sizes
             )
+        marches = getattr(stage, "marches", False)
         self.unknown = stage.prepare(context)
-        if saved is None:
+        if saved is None and not marches:
             self._keep_share()
         context = dataclasses.replace(
             context, unknown=self.unknown, training=self.points.training
@@ -231,8 +232,8 @@ class Loop:
                 if not math.isfinite(loss):
                     self.result = RESULTS.nonfinite
                     break
-                # Losses on other points are not compared.
-                if loss <= best_loss or fresh:
+                # Losses on other points or in other slabs are not compared.
+                if loss <= best_loss or fresh or marches:
                     best, best_loss = params, loss
                 if bool(look.accepted) or not isinstance(self.problem, Energy):
                     marks.append((self.step, loss))
@@ -263,7 +264,7 @@ class Loop:
                 linear = moves is not None and self.problem.dim > LOW
                 if linear and abs(float(look.ratio) - 1) < 1e-6:
                     break
-                if self._good_enough(steps, params, system.rest):
+                if not marches and self._good_enough(steps, params, system.rest):
                     break
                 if self._limit(stage, begun):
                     break
@@ -369,6 +370,8 @@ class Loop:
         for callback in self.settings.callbacks:
             callback(record)
         if isinstance(self.problem, Energy) or not self.points.refinable:
+            return False
+        if getattr(stage, "marches", False):
             return False
         scale = float(jnp.finfo(self.dtype).eps) ** 1.5
         spread = held_out > OVERFIT * loss and held_out > scale * self.records[0].loss

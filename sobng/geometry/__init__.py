@@ -23,3 +23,4 @@ from sobng.geometry.samplers import (
     Uniform as Uniform,
 )
 from sobng.geometry.spacetime import SpaceTime as SpaceTime
+from sobng.geometry.stretching import Stretching as Stretching

@@ -11,12 +11,17 @@ from jaxtyping import Array, Bool, Float, PyTree
 from sobng.once import lean, once
 from sobng.problem import Energy
 from sobng.solvers.gauss_newton import GaussNewton
+from sobng.solvers.marching import Marching
 from sobng.solvers.natural_gradient import NaturalGradient
 from sobng.system import System
 
 
 FOREIGN_STEPS = 50
 """Steps between two looks for solvers whose step is cheap."""
+
+
+OURS = GaussNewton | NaturalGradient | Marching
+"""Solvers that are looked at after every step."""
 
 
 class Look(eqx.Module):
@@ -36,7 +41,7 @@ def adapt(solver: Any) -> tuple[Any, int]:
 
     **Raises:** `ValueError` if it is neither a solver nor an Optax transformation.
     """
-    if isinstance(solver, GaussNewton | NaturalGradient):
+    if isinstance(solver, OURS):
         return solver, 1
     if isinstance(solver, optx.AbstractLeastSquaresSolver | optx.AbstractMinimiser):
         return solver, FOREIGN_STEPS
@@ -102,7 +107,7 @@ def run_steps(
 
     def one(params, state):
         # Optax mixes precisions, which a session may have forbidden to us.
-        ours = isinstance(solver, GaussNewton | NaturalGradient)
+        ours = isinstance(solver, OURS)
         # JAX adds its options to `config` at run time.
         strict = jax.config.jax_numpy_dtype_promotion  # pyright: ignore[reportAttributeAccessIssue]
         mode = strict if ours else "standard"

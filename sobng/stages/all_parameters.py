@@ -4,6 +4,7 @@ from typing import Any
 
 import equinox as eqx
 
+from sobng.fields.time_slabs import slabs_of
 from sobng.problem import Energy
 from sobng.search.radius import RadiusSearch
 from sobng.solvers.gauss_newton import GaussNewton
@@ -77,6 +78,8 @@ class AllParameters(AbstractStage):
         if context.owned and many and features_of(context.unknown) is not None:
             # So many features cannot move; a network that beat them goes on.
             return isinstance(context.problem, Energy)
+        if slabs_of(context.unknown) is not None:
+            return False
         # After a good linear stage the ill-conditioned features do not move on.
         return not settled(context, GOOD)
 

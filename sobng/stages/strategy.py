@@ -7,13 +7,15 @@ from sobng.stages.last_layer import LastLayer
 from sobng.stages.layers import Layers
 from sobng.stages.more_features import MoreFeatures
 from sobng.stages.network import Network
+from sobng.stages.slabs import Slabs
 from sobng.stages.stage import AbstractStage
 
 
 def default_stages() -> tuple[AbstractStage, ...]:
     """The last layer first, where that can work; then, if need be, a small network beyond
     three dimensions, more features, layers at the walls, a correction, still more
-    features, a deep network for fronts in space and time, and all parameters."""
+    features, a deep network for fronts in space and time and features in slabs of time
+    that follow it, and all parameters."""
     return (
         LastLayer(),
         Network(),
@@ -23,6 +25,7 @@ def default_stages() -> tuple[AbstractStage, ...]:
         Correction(),
         MoreFeatures(9),
         Fronts(),
+        Slabs(),
         AllParameters(),
     )
 
