@@ -9,7 +9,7 @@ import jax.flatten_util as jfu
 import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
-from jaxtyping import Array, Bool, Int, PyTree, Scalar
+from jaxtyping import Array, Bool, Float, Int, PyTree, Scalar
 
 from sobng.collocation import Collocation
 from sobng.exact import satisfied
@@ -20,7 +20,7 @@ from sobng.geometry.quadrature import gauss
 from sobng.geometry.spacetime import SpaceTime
 from sobng.linalg.damped import damped_solution
 from sobng.once import lean
-from sobng.precision import matmul
+from sobng.precision import apply, matmul
 from sobng.problem import Condition, Problem
 from sobng.solvers.info import StepInfo
 from sobng.system import System
@@ -31,9 +31,6 @@ JOINT = "the slab before"
 
 TIMES, ROWS = 14, 3
 """Gauss points in time, and rows of the equation for each feature of a slab."""
-
-ROUNDING = 10
-"""The damping of a step, relative to the mean singular value, in units of rounding."""
 
 ROUGHLY = 0.7
 """The power of rounding by which the first fit of a slab is damped."""
@@ -151,16 +148,42 @@ def slab_system(
     return System(Problem(*conditions, out=problem.out), unknown, here, moves=moves)
 
 
+class LinearSolution(eqx.Module):
+    """The minimiser of a system's linear model, with next to no damping."""
+
+    change: Float[Array, " params"]
+    damping: Float[Array, ""]
+    residual: Float[Array, " rows"]
+    left: Float[Array, " rows"]
+    """What the model leaves of it."""
+    gradient: Float[Array, " params"]
+
+
+def linear_solution(
+    system: System, args: Any, relative: Callable[[float], float] = lambda eps: 10 * eps
+) -> LinearSolution:
+    """By one QR, from the parameters of the system.
+
+    **Arguments:**
+
+    - `relative`: the damping as a part of the root mean square singular value, from the
+        unit of rounding.
+    """
+    residual, jacobian = system.linearised(system.params, args)
+    eps = float(jnp.finfo(residual.dtype).eps)
+    damping = jnp.asarray(relative(eps), residual.dtype)
+    change = damped_solution(jacobian, -residual, damping)
+    left = residual + apply(jacobian, change)
+    return LinearSolution(change, damping, residual, left, matmul(residual, jacobian))
+
+
 def gauss_newton_step(system: System, args: Any) -> tuple[PyTree, StepInfo, Any]:
     """A full step, halved until the loss falls, and whether it came near to the least loss
     of its linear model; the parameters as they were if the loss never falls."""
-    params = system.params
-    flat, unravel = jfu.ravel_pytree(params)
-    residual, jacobian = system.linearised(params, args)
-    eps = jnp.asarray(ROUNDING * jnp.finfo(flat.dtype).eps, flat.dtype)
-    change = damped_solution(jacobian, -residual, eps)
-    left = residual + matmul(jacobian, change[:, None])[:, 0]
-    before, promised = (0.5 * jnp.sum(r**2) for r in (residual, left))
+    flat, unravel = jfu.ravel_pytree(system.params)
+    model = linear_solution(system, args)
+    change = model.change
+    before, promised = (0.5 * jnp.sum(r**2) for r in (model.residual, model.left))
 
     def loss(part):
         new = system.residual(unravel(flat + part * change), args)
@@ -183,8 +206,8 @@ def gauss_newton_step(system: System, args: Any) -> tuple[PyTree, StepInfo, Any]
     tiny = jnp.finfo(flat.dtype).tiny
     info = StepInfo(
         loss=jnp.where(accepted, after, before),
-        gradient=jnp.linalg.norm(matmul(jacobian.T, residual[:, None])),
-        damping=eps,
+        gradient=jnp.linalg.norm(model.gradient),
+        damping=model.damping,
         ratio=(before - after) / jnp.maximum(before - promised, tiny),
         length=part * jnp.linalg.norm(change),
         accepted=accepted,
@@ -324,7 +347,5 @@ def _fitted(problem, unknown, target, points, index):
         Problem(fit, out=problem.out), now, collocation, moves=linear_leaves(now)
     )
     flat, unravel = jfu.ravel_pytree(system.params)
-    residual, jacobian = system.linearised(system.params, target)
-    eps = jnp.asarray(float(jnp.finfo(flat.dtype).eps) ** ROUGHLY, flat.dtype)
-    change = damped_solution(jacobian, -residual, eps)
+    change = linear_solution(system, target, lambda eps: eps**ROUGHLY).change
     return with_piece(unknown, index, system.unknown(unravel(flat + change)))

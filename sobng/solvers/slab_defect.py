@@ -15,11 +15,15 @@ from sobng.fields.features import sine_features
 from sobng.fields.partition import linear_leaves
 from sobng.fields.stretched import Stretched, stretching_of
 from sobng.fields.time_slabs import piece_of, slabs_of, TimeSlabs, with_piece
-from sobng.linalg.damped import damped_solution
 from sobng.once import lean
-from sobng.precision import matmul
 from sobng.problem import Problem
-from sobng.solvers.marching import lay, ROUNDING, ROWS, slab_system, TIMES
+from sobng.solvers.marching import (
+    lay,
+    linear_solution,
+    ROWS,
+    slab_system,
+    TIMES,
+)
 from sobng.typing import Key
 
 
@@ -69,10 +73,7 @@ def _solve(
     moves = eqx.tree_at(lambda p: p.v, blank, linear_leaves(here))
     system = slab_system(problem, now, moves, pieces, index)
     flat, unravel = jfu.ravel_pytree(system.params)
-    residual, jacobian = system.linearised(system.params, (args, before))
-    eps = jnp.asarray(ROUNDING * jnp.finfo(flat.dtype).eps, flat.dtype)
-    change = damped_solution(jacobian, -residual, eps)
-    left = residual + matmul(jacobian, change[:, None])[:, 0]
-    new: Any = system.unknown(unravel(flat + change))
-    squares = jnp.stack([jnp.sum(residual**2), jnp.sum(left**2)])
+    model = linear_solution(system, (args, before))
+    new: Any = system.unknown(unravel(flat + model.change))
+    squares = jnp.stack([jnp.sum(r**2) for r in (model.residual, model.left)])
     return with_piece(error, index, new.v), squares

@@ -16,6 +16,7 @@ from sobng.fields.partition import linear_leaves
 from sobng.fields.stretched import Stretched
 from sobng.fields.time_slabs import TimeSlabs
 from sobng.geometry.stretching import Stretching
+from sobng.once import once
 from sobng.problem import Periodic
 from sobng.solvers.marching import lay, marches, Marching, projected, ROWS
 from sobng.stages.features import features_of
@@ -132,7 +133,7 @@ def _following(problem: Any, unknown: PyTree, dtype: Any, periodic: bool) -> Str
     return Stretching(lower, upper, widths, periodic=periodic)
 
 
-@eqx.filter_jit
+@once
 def _values_and_slopes(unknown, points):
     """At points the components of the values, and their derivatives in space."""
 
