@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
@@ -41,6 +41,15 @@ class AbstractField(eqx.Module):
 
         **Returns:** a PyTree like the field, with a bool for each leaf.
         """
+
+
+Node = TypeVar("Node")
+
+
+def first_of(unknown: PyTree, kind: type[Node]) -> Node | None:
+    """The first node of a kind in an unknown, `None` if there is none."""
+    nodes = jax.tree.leaves(unknown, is_leaf=lambda node: isinstance(node, kind))
+    return next((node for node in nodes if isinstance(node, kind)), None)
 
 
 def check_sizes(name: str, **sizes: int) -> None:

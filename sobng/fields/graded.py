@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from sobng.fields.field import AbstractField, mark, sizes_of
+from sobng.fields.field import AbstractField, first_of, mark, sizes_of
 from sobng.fields.partition import Frozen, linear_leaves, with_bandwidth
 from sobng.geometry.grading import Grading
 from sobng.typing import Point, Value
@@ -66,8 +66,8 @@ class Graded(AbstractField):
 
 def grading_of(unknown: PyTree) -> Grading | None:
     """The first grading in an unknown, `None` if there is none."""
-    nodes = jax.tree.leaves(unknown, is_leaf=lambda node: isinstance(node, Graded))
-    return next((node.grading for node in nodes if isinstance(node, Graded)), None)
+    found = first_of(unknown, Graded)
+    return None if found is None else found.grading
 
 
 def with_grading(unknown: PyTree, grading: Grading) -> PyTree:

@@ -4,11 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
-import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from sobng.fields.field import AbstractField, as_float, mark, sizes_of
+from sobng.fields.field import AbstractField, as_float, first_of, mark, sizes_of
 from sobng.fields.partition import Frozen, linear_leaves, with_bandwidth
 from sobng.typing import Point, Value
 
@@ -71,8 +70,7 @@ def cell_of(domain: Any, name: str, dim: int, dtype: Any) -> UnitCell | None:
 
 def has_cell(unknown: PyTree) -> bool:
     """Whether a field, or a part of it, is in physical coordinates already."""
-    nodes = jax.tree.leaves(unknown, is_leaf=lambda node: isinstance(node, UnitCell))
-    return any(isinstance(node, UnitCell) for node in nodes)
+    return first_of(unknown, UnitCell) is not None
 
 
 class Scaled(AbstractField):

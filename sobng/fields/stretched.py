@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from sobng.fields.field import AbstractField, mark, sizes_of
+from sobng.fields.field import AbstractField, first_of, mark, sizes_of
 from sobng.fields.partition import Frozen, linear_leaves, with_bandwidth
 from sobng.geometry.stretching import Stretching
 from sobng.typing import Point, Value
@@ -63,6 +63,5 @@ class Stretched(AbstractField):
 
 def stretching_of(unknown: PyTree) -> Stretching | None:
     """The first stretching in an unknown, `None` if there is none."""
-    nodes = jax.tree.leaves(unknown, is_leaf=lambda node: isinstance(node, Stretched))
-    found = (node.stretching for node in nodes if isinstance(node, Stretched))
-    return next(found, None)
+    found = first_of(unknown, Stretched)
+    return None if found is None else found.stretching

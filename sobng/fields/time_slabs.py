@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from sobng.fields.field import AbstractField, check_sizes, mark
+from sobng.fields.field import AbstractField, check_sizes, first_of, mark
 from sobng.fields.mlp import MLP
 from sobng.fields.partition import Frozen
 from sobng.typing import Point, Value
@@ -128,8 +128,7 @@ class Piece(AbstractField):
 
 def slabs_of(unknown: PyTree) -> TimeSlabs | None:
     """The first field in slabs of an unknown, `None` if there is none."""
-    nodes = jax.tree.leaves(unknown, is_leaf=_in_slabs)
-    return next((node for node in nodes if _in_slabs(node)), None)
+    return first_of(unknown, TimeSlabs)
 
 
 def piece_of(unknown: PyTree, index: Any) -> PyTree:
