@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 
 from sobng.chunks import PIECE
-from sobng.linalg.dense import Dense, wide
+from sobng.linalg.dense import Dense, where_vectors_cost_more
 from sobng.linalg.dual import Dual
 from sobng.linalg.factorisation import AbstractFactorisation
 from sobng.linalg.krylov import Krylov
@@ -59,7 +59,7 @@ def costs(
     held = sum(leaf.size for leaf in jax.tree.leaves(factors))
     sweep = 6.0 * rows * params
     # Beyond a QR: an SVD, or two reductions of a triangle.
-    core = 20 if low < wide() else 6
+    core = 20 if low < where_vectors_cost_more() else 6
     dense = Cost(sweep + 4 * high * low**2 + core * low**3, size * 3 * rows * params)
     # The matrix, its eigenvectors and LAPACK's work space.
     dual = Cost(gram_cost(factors) + 9 * rows**3, size * (2 * held + 6 * rows**2))
