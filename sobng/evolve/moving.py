@@ -30,9 +30,9 @@ from sobng.typing import Point, Value
 
 
 DAMPING = 1e-6
-"""Relative to the root mean square of the singular values of the Jacobian: a hundred times
-what it makes of the error. Directions in which parameters hardly change the field are
-slow then; with 1e-9 they took explicit steps a hundred times as short (measured)."""
+"""Relative to the root mean square of the singular values of the Jacobian. Errors grew by a
+hundredth of it where that was measured. With less, parameters that hardly change the field
+run to and fro, and explicit steps must follow them."""
 
 
 class Moving(eqx.Module):
