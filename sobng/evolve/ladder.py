@@ -20,7 +20,9 @@ from sobng.evolve.galerkin import Galerkin
 from sobng.evolve.growth import Rungs
 from sobng.evolve.horizon import Horizon
 from sobng.evolve.projection import CUT, galerkin, Setting
+from sobng.problem import Evolution
 from sobng.results import RESULTS
+from sobng.typing import Key
 
 
 LEVELS = (1e-4, 1e-7, 1e-10)
@@ -301,4 +303,42 @@ def initial_score(motion: Galerkin, made: Setting) -> float:
     squares = motion.defect(jnp.asarray(made.t0), y0, made.args)
     return float(
         jnp.maximum(miss, jnp.sqrt(squares[0] / jnp.maximum(squares[1], 1e-300)))
+    )
+
+
+def unfitted(
+    made: Setting | None,
+    evolution: Evolution,
+    miss: float,
+    asked: float,
+    key: Key,
+    seconds_left: Callable[[], float],
+    horizon: Horizon,
+) -> str:
+    """How near a field came to the initial values, and how many features would.
+
+    **Arguments:**
+
+    - `miss`, `asked`: relative L2 errors.
+    """
+    came = (
+        f"The field misses the initial values by {miss:.1e}, relatively, and the "
+        f"tolerance is {asked:.1e}."
+    )
+    if made is None or evolution.dim > 3:
+        return f"{came} Make it wider."
+    never: Any = lambda *_: None
+    limits = {"seconds_left": seconds_left, "horizon": horizon, "named": False}
+    rungs = Ladder(made, never, key, tolerance=asked, **limits).rungs(0)
+    number = 0
+    while True:
+        motion = rungs[number]
+        _, found = motion.start(jnp.asarray(made.t0), made.args)
+        number += 1
+        if found <= asked or not rungs.reaches(number):
+            break
+    num = len(motion.coefficients)
+    return (
+        f"{came} {num} sine features miss them by {float(found):.1e}: take a field "
+        "of that many, or leave it out to let sobng choose."
     )

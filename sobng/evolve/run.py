@@ -20,10 +20,10 @@ from sobng.evolve.growth import grown, Rungs, Watch
 from sobng.evolve.horizon import Horizon
 from sobng.evolve.integrate import integrate, shapes, Trip
 from sobng.evolve.journal import Journal, said
-from sobng.evolve.ladder import initial_score, Ladder
+from sobng.evolve.ladder import initial_score, Ladder, unfitted
 from sobng.evolve.moving import DAMPING, fitted, Moving, moving
 from sobng.evolve.path import joined
-from sobng.evolve.projection import galerkin, Setting, setting
+from sobng.evolve.projection import galerkin, setting
 from sobng.evolve.refit import Another, refitting
 from sobng.evolve.report import evolved
 from sobng.evolve.solution import Evolved
@@ -252,36 +252,14 @@ class Run:
         if asked is None or miss <= asked:
             anew = Another(motion, unknown, self.t1, self.args, self.key, own)
             return self.refitted(motion, y, miss, anew)
-        self.unfitted = self.wider(made, float(miss), asked)
+        left = self.seconds_left
+        self.unfitted = unfitted(
+            made, self.evolution, float(miss), asked, self.key, left, self.horizon
+        )
         path = joined(y, self.t0, [], [], dfx.Dopri8.interpolation_cls)
         looks = np.sqrt(motion.defect(self.t0, y, self.args))[None]
         trip = Trip(path, looks, 0, 0, RESULTS.unfitted)
         return self.attempted([motion], [trip], miss, MOVING_STEP, self.clock.seconds)
-
-    def wider(self, made: Setting | None, miss: float, asked: float) -> str:
-        """How near a field came to the initial values, and what would."""
-        came = (
-            f"The field misses the initial values by {miss:.1e}, relatively, and the "
-            f"tolerance is {asked:.1e}."
-        )
-        if made is None or self.evolution.dim > 3:
-            return f"{came} Make it wider."
-        never: Any = lambda *_: None
-        left = self.seconds_left
-        limits = {"seconds_left": left, "horizon": self.horizon, "named": False}
-        ladder = Ladder(made, never, self.key, tolerance=asked, **limits)
-        rungs, number = ladder.rungs(0), 0
-        while True:
-            motion = rungs[number]
-            _, found = motion.start(jnp.asarray(self.t0), self.args)
-            number += 1
-            if found <= asked or not rungs.reaches(number):
-                break
-        num = len(motion.coefficients)
-        return (
-            f"{came} {num} sine features miss them by {float(found):.1e}: take a field "
-            "of that many, or leave it out to let sobng choose."
-        )
 
     def alone(self, motion: Any, step: float, lost: float | None) -> Attempt:
         """A run on one motion."""
