@@ -61,6 +61,9 @@ class AbstractStage(eqx.Module):
 
     The driver asks `wanted`, lets `prepare` and `begin` work on the host, and then
     moves the leaves of `moves` with `solver` until it ends or `max_steps` are done.
+    Three attributes are asked for where a stage has them: `fresh`, the number of steps
+    after which points are drawn anew; `follows`, whether they are drawn about the field;
+    `marches`, whether steps solve for parts in turn, so that their losses are not compared.
     """
 
     name: eqx.AbstractVar[str]
