@@ -2,7 +2,7 @@
 
 import sys
 
-from sobng.cli.main import main
+from sobng.cli.main import program
 
 
-sys.exit(main())
+sys.exit(program())

@@ -1,3 +1,3 @@
 """The command line: `sobng run`, `list`, `info` and `export`."""
 
-from sobng.cli.main import main as main
+from sobng.cli.main import main as main, program as program

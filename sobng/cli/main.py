@@ -9,6 +9,7 @@ from typing import NoReturn
 
 import jax
 
+from sobng.cli.cache import keep_compiled
 from sobng.cli.commands import (
     export_command,
     info_command,
@@ -118,6 +119,12 @@ def make_parser() -> argparse.ArgumentParser:
     export.add_argument("solution", metavar="SOLUTION", type=pathlib.Path)
     export.add_argument("target", metavar="TARGET", type=pathlib.Path)
     return parser
+
+
+def program() -> int:
+    """The command `sobng`, in a process of its own: it keeps what JAX compiles."""
+    keep_compiled()
+    return main()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, PyTree
 
 from sobng.evolve.blow_up import blows_up, GROWN, HUGE
 from sobng.evolve.path import joined, Path
+from sobng.evolve.resuming import Resuming
 from sobng.once import lean, once
 from sobng.results import RESULTS
 
@@ -90,7 +91,7 @@ def begin(motion, solver, controller, t0, t1, dt0, y0, args):
 
 
 @lean
-def segment(motion, solver, controller, t0, t1, dt0, y0, args, states, event) -> Any:
+def segment(motion, solver, controller, t0, t1, dt, y0, args, states, event) -> Any:
     """At most `SEGMENT` steps; the last state, what was recorded, the new states."""
     solver_state, controller_state = states
     saveat = dfx.SaveAt(
@@ -101,11 +102,11 @@ def segment(motion, solver, controller, t0, t1, dt0, y0, args, states, event) ->
         solver,
         t0,
         t1,
-        dt0,
+        None,
         y0,
         (motion, args),
         saveat=saveat,
-        stepsize_controller=controller,
+        stepsize_controller=Resuming(controller, dt),
         max_steps=SEGMENT,
         throw=False,
         solver_state=solver_state,

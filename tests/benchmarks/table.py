@@ -8,6 +8,7 @@ a table can be written again (`--write-only`) or a run that was broken off goes 
 
 import argparse
 import json
+import os
 import pathlib
 import statistics
 import subprocess
@@ -108,8 +109,10 @@ def run(mark, row, seed, dtype):
     command += ["--seed", str(seed), "--time-limit", str(limit), "--dtype", dtype]
     command += [word for option in options for word in ("--option", option)]
     command += ["--json", "-", "--quiet"]
+    # Compilation is measured, so that none of an earlier run serves.
+    cold = os.environ | {"JAX_ENABLE_COMPILATION_CACHE": "false"}
     done = subprocess.run(
-        command, capture_output=True, text=True, cwd=ROOT, check=False
+        command, capture_output=True, text=True, cwd=ROOT, check=False, env=cold
     )
     lines = done.stdout.strip().splitlines()
     found = json.loads(lines[-1]) if lines else {"result": done.stderr.strip()[-200:]}

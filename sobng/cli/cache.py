@@ -1,0 +1,56 @@
+"""Compiled programs that outlive the process, so that a problem is compiled once."""
+
+import hashlib
+import os
+import pathlib
+import platform
+import shutil
+
+import jax
+
+
+LIMIT = 2**29
+"""Bytes from which on the folder is emptied; a problem takes two to five million."""
+
+
+def keep_compiled() -> None:
+    """JAX keeps what it compiles in this process for the next ones.
+
+    A user who has chosen a folder, `JAX_COMPILATION_CACHE_DIR`, or none,
+    `JAX_ENABLE_COMPILATION_CACHE=false`, is left alone.
+    """
+    if jax.config.jax_compilation_cache_dir is not None:
+        return
+    if not jax.config.jax_enable_compilation_cache:
+        return
+    folder = folder_for_programs()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if sum(file.stat().st_size for file in folder.iterdir()) > LIMIT:
+            shutil.rmtree(folder, ignore_errors=True)
+    except OSError:
+        return  # a home that cannot be written to, or a file that went away
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    # A run compiles some hundred short programs, which together take as long as a long one.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def folder_for_programs() -> pathlib.Path:
+    """Where they are kept, for each kind of processor by itself.
+
+    A home may be shared by machines, and code for one of them stops another.
+    """
+    home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    machine = hashlib.sha256(_processor().encode()).hexdigest()[:12]
+    return pathlib.Path(home) / "sobng" / machine
+
+
+def _processor() -> str:
+    """What the machine's code depends on, as far as the system tells."""
+    told = platform.machine() + platform.processor()
+    try:
+        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return told
+    named = ("model name", "flags", "CPU part", "Features")
+    return told + "".join(sorted({line for line in lines if line.startswith(named)}))
