@@ -94,6 +94,8 @@ def solved(context: Context, unknown: PyTree, steps: int) -> tuple[PyTree, float
         # A ratio of one means that the problem is linear and so is solved.
         if not loss < 0.3 * last or abs(float(look.ratio) - 1) < 1e-6:
             break
+        if context.out_of_time():
+            break
         last = loss
     score = float(loss_of(watch, params, context.args))
     return combine(params, system.rest), score if math.isfinite(score) else math.inf
