@@ -64,6 +64,18 @@ ALONE = [
     ("`poisson_2d`, penalty boundary", "poisson_2d", ["boundary=penalty"], 30),
     ("`heat_1d`, space-time", "heat_1d", ["route=space-time"], 60),
     ("`kovasznay` (velocity)", "kovasznay", ["depth=2"], 120),
+    ("`helmholtz_2d` (1, 4)", "helmholtz_2d", [], 60),
+    ("`helmholtz_2d` (6, 6)", "helmholtz_2d", ["a=(6,6)"], 120),
+    ("`multiscale_poisson_2d`", "multiscale_poisson_2d", [], 120),
+    ("`liouville_2d`", "liouville_2d", [], 120),
+    ("`poisson_l_shape`, corner", "poisson_l_shape", [], 120),
+    ("`advection_diffusion_1d`, 1e-2", "advection_diffusion_1d", [], 30),
+    (
+        "`advection_diffusion_1d`, 1e-4",
+        "advection_diffusion_1d",
+        ["diffusion=1e-4"],
+        120,
+    ),
     ("`poisson_5d`", "poisson_5d", [], 120),
     ("`poisson_5d`, Gaussian", "poisson_5d", ["data=gaussian"], 600),
     ("`poisson_10d`", "poisson_10d", [], 600),
@@ -85,12 +97,20 @@ IN_TIME = [
     ("`burgers_2d`", "burgers_2d", [], 600),
     ("`fokker_planck_9d`", "fokker_planck_9d", [], 600),
 ]
+# The same where all parameters of a network move.
+SMALL = ["width=16", "depth=2"]
+MOVING = [
+    ("`burgers_1d`, 0.01", "burgers_1d", ["viscosity=0.01", *SMALL], 120),
+    ("`burgers_1d`, 0.01/pi", "burgers_1d", SMALL, 180),
+    ("`allen_cahn_1d`", "allen_cahn_1d", SMALL, 300),
+]
 LARGE = [("`poisson_100d`", "poisson_100d", [], 3600)]
 TABLES = {
     "default": DEFAULT,
     "alone": [(a, b, [*c, "stages=all-parameters"], d) for a, b, c, d in ALONE],
     "energies": ENERGIES,
     "time": IN_TIME,
+    "moving": MOVING,
     "large": LARGE,
     "gpu": DEFAULT,
 }
