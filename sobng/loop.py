@@ -21,19 +21,13 @@ from sobng.results import RESULTS
 from sobng.resume import Done, Resumer, Saved
 from sobng.settings import Settings
 from sobng.solution import Solution
-from sobng.solvers.adaptor import (
-    adapt,
-    bind,
-    init_solver,
-    loss_of,
-    on_other_points,
-    run_steps,
-)
+from sobng.solvers.adaptor import Look, loss_of
 from sobng.stages.bandwidth import relative_residual
 from sobng.stages.features import LOW
 from sobng.stages.stage import AbstractStage, Context
 from sobng.system import System
 from sobng.tangent.watch import watched
+from sobng.turn import Turn
 
 
 MAX_LEVEL = 2
@@ -183,97 +177,42 @@ class Loop:
             self.done[number] = Done(
                 number, stage.name, estimate.error, estimate.reason, self.sizes
             )
-        marches = getattr(stage, "marches", False)
         self.unknown = stage.prepare(context)
-        if saved is None and not marches:
-            self._keep_share()
-        context = dataclasses.replace(
-            context, unknown=self.unknown, training=self.points.training
-        )
         if saved is None:
-            self.unknown = stage.begin(context)
+            if not getattr(stage, "marches", False):
+                self._keep_share()
+            self.unknown = stage.begin(self._seen(context))
             self._follow(before)
-            context = dataclasses.replace(
-                context, unknown=self.unknown, training=self.points.training
-            )
-        solver, steps = adapt(stage.solver(context))
-        moves = stage.moves(context)
-        fresh = getattr(stage, "fresh", None)
-        follows = getattr(stage, "follows", False)
-        if follows:
-            self.points.follow_values(self.step, self.unknown, self.args)
-        elif saved is not None and fresh and saved.step - saved.begun >= fresh:
-            self.points.draw(saved.step - saved.step % fresh)
-        system, watch = self._systems(moves)
-        params, bound = system.params, bind(solver, system)
-        state = init_solver(bound, system, params, self.args)
-        best, best_loss = params, math.inf
-        marks: list[tuple[int, float]] = []
-        begun = self.step
+        turn = Turn(stage, self._seen(context), self.points, self.step)
         if saved is not None:
-            like = (before, self.unknown, params, state, best)
-            before, self.unknown, params, state, best = self.resumer.arrays(like)
-            self._follow()
-            if follows:
-                now = combine(params, system.rest)
-                self.points.follow_values(self.step, now, self.args)
-            system, watch = self._systems(moves)
-            bound = bind(solver, system)
-            best_loss, begun = saved.best_loss, saved.begun
-            marks = list(saved.marks)
+            before, *arrays = self.resumer.arrays((before, *turn.arrays))
+            turn.resume(saved, tuple(arrays))
         try:
             while True:
-                params, state, look = run_steps(
-                    bound, system, params, state, self.args, steps
-                )
-                look = jax.device_get(look)
-                self.step += steps
-                loss = float(look.loss)
-                if not math.isfinite(loss):
+                look = turn.advance(self.step + turn.steps)
+                self.step += turn.steps
+                if not math.isfinite(float(look.loss)):
                     self.result = RESULTS.nonfinite
                     break
-                # Losses on other points or in other slabs are not compared.
-                if loss <= best_loss or fresh or marches:
-                    best, best_loss = params, loss
-                if bool(look.accepted) or not isinstance(self.problem, Energy):
-                    marks.append((self.step, loss))
-                refined = self._look(stage, system, watch, params, look, loss)
-                if refined:
-                    self.unknown = combine(params, system.rest)
-                    self.points.enlarge(self.points.level + 1)
-                    system, watch = self._systems(moves)
-                    bound = bind(solver, system)
-                    state = init_solver(bound, system, params, self.args)
-                    best_loss, marks = math.inf, []
-                elif fresh and self.step % fresh == 0:
-                    if follows:
-                        now = combine(params, system.rest)
-                        self.points.follow_values(self.step, now, self.args)
-                    else:
-                        self.points.draw(self.step)
-                    system = system.with_points(self.points.training)
-                    bound = bind(solver, system)
-                    state = on_other_points(bound, system, params, state, self.args)
+                overfits = self._look(turn, look)
+                if overfits:
+                    turn.refine()
+                else:
+                    turn.renew(self.step)
                 if self.resumer.due(self.step):
-                    now = self._saved(number, begun, best_loss, marks)
-                    arrays = (before, self.unknown, params, state, best)
-                    self.resumer.write(now, arrays)
-                if bool(look.done) and not refined:
-                    break
-                # A ratio of one: the problem is linear, and this was its solution.
-                linear = moves is not None and self.problem.dim > LOW
-                if linear and abs(float(look.ratio) - 1) < 1e-6:
-                    break
-                if not marches and self._good_enough(steps, params, system.rest):
-                    break
-                if self._limit(stage, begun):
-                    break
-                # A first-order rival crawls for long and still arrives: only limits
-                # end it.
-                if steps == 1 and self._stale(marks, stage.patience):
+                    now = self._saved(number, turn)
+                    self.resumer.write(now, (before, *turn.arrays))
+                if (bool(look.done) and not overfits) or self._over(turn, look):
                     break
         finally:
-            self._keep_better(number, before, system, watch, best)
+            self.sizes = turn.sizes
+            self._keep_better(number, before, turn)
+
+    def _seen(self, context: Context) -> Context:
+        """What a stage is given, with its unknown as it is now and the points for it."""
+        return dataclasses.replace(
+            context, unknown=self.unknown, training=self.points.training
+        )
 
     def _follow(self, scored: PyTree = None) -> None:
         """Lets the points follow the unknown; the score of another is then one on these."""
@@ -290,12 +229,12 @@ class Loop:
         if level > self.points.level and self.points.refinable:
             self.points.enlarge(level)
 
-    def _keep_better(self, number, before, system, watch, best) -> None:
+    def _keep_better(self, number: int, before: PyTree, turn: Turn) -> None:
         """Undoes a stage that made the held-out loss larger than the stage before it."""
-        self.unknown = combine(best, system.rest)
+        self.unknown = combine(turn.best, turn.system.rest)
         if isinstance(self.problem, Energy):
             return
-        score = float(loss_of(watch, best, self.args))
+        score = float(loss_of(turn.watch, turn.best, self.args))
         if self.score is None or score <= self.score:
             self.score = score
         elif math.isfinite(self.score):
@@ -306,31 +245,23 @@ class Loop:
             self.done[number] = dataclasses.replace(done, kept=False)
             self.estimate, self.estimated = Estimate(done.error, done.reason), self.step
 
-    def _saved(self, number, begun, best_loss, marks) -> Saved:
+    def _saved(self, number: int, turn: Turn) -> Saved:
         return Saved(
             stage=number,
             step=self.step,
             estimated=self.estimated,
-            begun=begun,
+            begun=turn.begun,
             level=self.points.level,
             score=self.score,
             error=self.estimate.error,
             reason=self.estimate.reason,
-            best_loss=best_loss,
+            best_loss=turn.best_loss,
             seconds=self.clock.seconds,
             compile_seconds=self.clock.compile_seconds,
             done=tuple(self.done.values()),
-            marks=tuple(marks),
+            marks=tuple(turn.marks),
             records=tuple(self.records),
         )
-
-    def _systems(self, moves):
-        def make(points):
-            return System(self.problem, self.unknown, points, moves=moves)
-
-        system = make(self.points.training)
-        self.sizes = (system.num_params, system.rows(self.args))
-        return system, make(self.points.held_out)
 
     def _residual(self) -> float | None:
         """The held-out residual over that of a field which is zero, where no error is
@@ -340,22 +271,23 @@ class Loop:
             return None
         return relative_residual(problem, self.unknown, self.points.held_out, self.args)
 
-    def _look(self, stage, system, watch, params, look, loss) -> bool:
+    def _look(self, turn: Turn, look: Look) -> bool:
         """Records one look; whether the run over-fits and may be given more points."""
-        held_out = float(loss_of(watch, params, self.args))
+        loss = float(look.loss)
+        held_out = float(loss_of(turn.watch, turn.params, self.args))
         limit = self.settings.time_limit
         seconds = self.clock.seconds
         last = self.records[-1] if self.records else None
         missed = watched(
             float(look.projection_error),
-            system,
-            params,
+            turn.system,
+            turn.params,
             self.args,
             last,
-            (stage.name, self.step),
+            (turn.stage.name, self.step),
         )
         record = Record(
-            stage=stage.name,
+            stage=turn.stage.name,
             step=self.step,
             loss=loss,
             held_out=held_out,
@@ -371,30 +303,41 @@ class Loop:
             callback(record)
         if isinstance(self.problem, Energy) or not self.points.refinable:
             return False
-        if getattr(stage, "marches", False):
+        if turn.marches:
             return False
         scale = float(jnp.finfo(self.dtype).eps) ** 1.5
         spread = held_out > OVERFIT * loss and held_out > scale * self.records[0].loss
         now = self.step % 20 == 0 or bool(look.done)
         return spread and now and self.points.level < MAX_LEVEL
 
-    def _good_enough(self, steps, params, rest) -> bool:
+    def _over(self, turn: Turn, look: Look) -> bool:
+        """Whether a stage has nothing more to do, or may do no more."""
+        # A ratio of one: the problem is linear, and this was its solution.
+        linear = turn.moves is not None and self.problem.dim > LOW
+        if linear and abs(float(look.ratio) - 1) < 1e-6:
+            return True
+        if not turn.marches and self._good_enough(turn):
+            return True
+        return self._limit(turn) or turn.stale
+
+    def _good_enough(self, turn: Turn) -> bool:
         """Estimates the error now and then, ever more rarely; whether it will do."""
         since = self.step - self.estimated
-        if steps > 1 or since < max(FIRST_ESTIMATE, self.estimated):
+        if turn.steps > 1 or since < max(FIRST_ESTIMATE, self.estimated):
             return False
-        self._estimate(combine(params, rest))
+        self._estimate(turn.now)
         error = self.estimate.error
         return error is not None and error <= self.tolerance
 
-    def _limit(self, stage, begun) -> bool:
+    def _limit(self, turn: Turn) -> bool:
         if self.step >= self.settings.max_steps:
             self.result = RESULTS.nonlinear_max_steps_reached
             return True
         if self._out_of_time():
             self.result = RESULTS.time_limit_reached
             return True
-        return stage.max_steps is not None and self.step - begun >= stage.max_steps
+        most = turn.stage.max_steps
+        return most is not None and self.step - turn.begun >= most
 
     def _out_of_time(self) -> bool:
         limit = self.settings.time_limit
@@ -452,19 +395,6 @@ class Loop:
             error_reason=self.estimate.reason,
             problem=self.problem,
         )
-
-    def _stale(self, marks: list[tuple[int, float]], patience: int) -> bool:
-        """Whether the loss has not halved in the last `patience` steps; an energy, whose
-        least value is not zero, has not fallen by more than rounding."""
-        if not marks:
-            return False  # new points, no history
-        step, loss = marks[-1]
-        before = [value for at, value in marks if at <= step - patience]
-        if not before:
-            return False
-        if isinstance(self.problem, Energy):
-            return before[-1] - loss <= float(jnp.finfo(self.dtype).eps) * abs(loss)
-        return loss > 0.5 * before[-1] - 1e-300 and before[-1] >= 0
 
     def raise_failure(self) -> None:
         """Raises if the run ended in numbers that are not finite."""

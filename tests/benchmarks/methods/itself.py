@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import jax.random as jr
 
 import sobng as sn
-import sobng.loop
+import sobng.turn
 from sobng.clock import Clock
 
 
@@ -71,7 +71,7 @@ class Watch:
 
 
 def _solve(race, field=None, **options):
-    run_steps = sobng.loop.run_steps
+    run_steps = sobng.turn.run_steps
     watch = Watch(race)
 
     # A callback is told how a run goes, but not shown the field.
@@ -80,7 +80,7 @@ def _solve(race, field=None, **options):
         watch.field = system.unknown(result[0])
         return result
 
-    sobng.loop.run_steps = shown
+    sobng.turn.run_steps = shown
     key = jr.key(race.seed)
     problem = problem_of(race.statement)
     solution = sn.solve(problem, field, key=key, callbacks=[watch], **options)
