@@ -41,6 +41,7 @@ from sobng.fields import (
     ResidualNetwork as ResidualNetwork,
     Scaled as Scaled,
     Separable as Separable,
+    sine as sine,
     sine_features as sine_features,
     SIREN as SIREN,
     Stretched as Stretched,
