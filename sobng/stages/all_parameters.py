@@ -80,8 +80,9 @@ class AllParameters(AbstractStage):
             return isinstance(context.problem, Energy)
         if slabs_of(context.unknown) is not None:
             return False
-        # After a good linear stage the ill-conditioned features do not move on.
-        return not settled(context, GOOD)
+        # After a good linear stage the ill-conditioned features do not move on; a network
+        # whose loss fell slowly does.
+        return not settled(context, 0.0 if "attempt" in context.done else GOOD)
 
     def prepare(self, context):
         poor = context.error is None or context.error > POOR
