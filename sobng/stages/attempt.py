@@ -3,13 +3,19 @@
 import equinox as eqx
 
 from sobng.problem import Energy
+from sobng.solvers.adaptor import loss_of
 from sobng.solvers.gauss_newton import GaussNewton
 from sobng.stages.features import LOW, network_of
 from sobng.stages.stage import AbstractStage, Context, settled
+from sobng.system import System
 
 
 ENOUGH = 1e-9
 """The error below which no other network is tried."""
+
+
+SPOILT = 100.0
+"""The held-out over the training loss from which on no other network is tried."""
 
 
 class Attempt(AbstractStage):
@@ -64,4 +70,17 @@ def may_choose(context: Context) -> bool:
     if context.problem.dim > LOW or settled(context, ENOUGH):
         return False
     network = network_of(context.unknown)
-    return network is not None and len(network.biases) == 2
+    if network is None or len(network.biases) != 2:
+        return False
+    return "attempt" not in context.done or not _overfits(context)
+
+
+def _overfits(context: Context) -> bool:
+    """Whether the points miss what the network does between them, as at a front: another
+    network would be judged by residuals there, which say little of its error."""
+
+    def loss(points):
+        system = System(context.problem, context.unknown, points)
+        return float(loss_of(system, system.params, context.args))
+
+    return loss(context.held_out) > SPOILT * loss(context.training)
