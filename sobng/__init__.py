@@ -41,6 +41,7 @@ from sobng.fields import (
     ResidualNetwork as ResidualNetwork,
     Scaled as Scaled,
     Separable as Separable,
+    sine as sine,
     sine_features as sine_features,
     SIREN as SIREN,
     Stretched as Stretched,
@@ -133,6 +134,7 @@ from sobng.solvers.kronecker import kronecker as kronecker
 from sobng.solvers.marching import Marching as Marching
 from sobng.solvers.natural_gradient import NaturalGradient as NaturalGradient
 from sobng.stages.all_parameters import AllParameters as AllParameters
+from sobng.stages.attempt import Attempt as Attempt
 from sobng.stages.correction import Correction as Correction
 from sobng.stages.fronts import Fronts as Fronts
 from sobng.stages.last_layer import LastLayer as LastLayer
@@ -142,6 +144,8 @@ from sobng.stages.network import Network as Network
 from sobng.stages.slabs import Slabs as Slabs
 from sobng.stages.stage import AbstractStage as AbstractStage, Context as Context
 from sobng.stages.strategy import strategy as strategy
+from sobng.stages.waves import Waves as Waves
+from sobng.stages.wider import Wider as Wider
 from sobng.system import System as System
 from sobng.tangent.gradient import (
     functional_gradient as functional_gradient,

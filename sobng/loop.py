@@ -13,7 +13,7 @@ from jaxtyping import PyTree
 from sobng.clock import Clock
 from sobng.error import Estimate, estimate_error
 from sobng.exact import normalised
-from sobng.fields.partition import combine, linear_leaves
+from sobng.fields.partition import combine, linear_leaves, partition
 from sobng.points import Points
 from sobng.problem import Energy, Problem
 from sobng.records import history_of, Record
@@ -180,7 +180,7 @@ class Loop:
         self.unknown = stage.prepare(context)
         if saved is None:
             if not getattr(stage, "marches", False):
-                self._keep_share()
+                self._keep_share(getattr(stage, "share", None))
             self.unknown = stage.begin(self._seen(context))
             self._follow(before)
         turn = Turn(stage, self._seen(context), self.points, self.step)
@@ -221,8 +221,16 @@ class Loop:
             watch = System(self.problem, scored, self.points.held_out)
             self.score = float(loss_of(watch, watch.params, self.args))
 
-    def _keep_share(self) -> None:
-        """More points for a field that a stage enlarged, in proportion up to `CROWD`."""
+    def _keep_share(self, share: int | None) -> None:
+        """More points for a field that a stage enlarged: as many rows for each number as
+        the stage asks for, else in proportion up to `CROWD`."""
+        if share is not None:
+            params, _ = partition(self.unknown)
+            moving = sum(leaf.size for leaf in jax.tree.leaves(params))
+            lack = share * moving / max(1, self.sizes[1])
+            if lack > 1 and self.points.refinable:
+                self.points.enlarge(self.points.level + round(math.log2(lack), 1))
+            return
         grown = _num_linear(self.unknown) / max(1, self.linear)
         grown *= THINNED if grown > CROWD else 1
         level = round(math.log2(grown), 1) if grown > 1 else 0

@@ -21,6 +21,7 @@ from sobng.fields.residual import ResidualNetwork as ResidualNetwork
 from sobng.fields.scaled import Scaled as Scaled, UnitCell as UnitCell
 from sobng.fields.separable import Separable as Separable
 from sobng.fields.series import FourierSeries as FourierSeries
+from sobng.fields.sine import sine as sine
 from sobng.fields.siren import SIREN as SIREN
 from sobng.fields.stretched import Stretched as Stretched
 from sobng.fields.sum import Sum as Sum

@@ -9,6 +9,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from sobng.fields.sine import sine
+
 
 _MODULE = re.compile(r"sobng(\.[A-Za-z_][A-Za-z0-9_]*)+")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*|_[A-Za-z0-9][A-Za-z0-9_]*")
@@ -28,12 +30,13 @@ _LAX = ("cos", "erf", "exp", "logistic", "rsqrt", "sin", "sqrt", "tanh")
 
 def _table() -> dict[str, Callable]:
     spaces = (("jnp", jnp, _NUMPY), ("jax.nn", jax.nn, _NN), ("lax", jax.lax, _LAX))
-    return {
+    known = {
         f"{prefix}.{name}": getattr(space, name)
         for prefix, space, names in spaces
         for name in names
         if hasattr(space, name)
     }
+    return {**known, "sobng.sine": sine}
 
 
 FUNCTIONS = _table()

@@ -17,6 +17,9 @@ from sobng.stages.stage import AbstractStage, GOOD, settled
 POOR = 1e-2
 """The error of a linear stage whose features are given up for a network."""
 
+FINE = 1e-12
+"""The error of an attempt that moved everything already, which is not trained further."""
+
 CAREFUL = 0.75
 """The gain ratio asked of a step whose points are not seen again: where the model is poor on
 those that it was fitted to, it spoils the others."""
@@ -80,8 +83,9 @@ class AllParameters(AbstractStage):
             return isinstance(context.problem, Energy)
         if slabs_of(context.unknown) is not None:
             return False
-        # After a good linear stage the ill-conditioned features do not move on.
-        return not settled(context, GOOD)
+        # After a good linear stage the ill-conditioned features do not move on; a network
+        # whose loss fell slowly does.
+        return not settled(context, FINE if "attempt" in context.done else GOOD)
 
     def prepare(self, context):
         poor = context.error is None or context.error > POOR

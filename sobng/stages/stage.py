@@ -61,9 +61,10 @@ class AbstractStage(eqx.Module):
 
     The driver asks `wanted`, lets `prepare` and `begin` work on the host, and then
     moves the leaves of `moves` with `solver` until it ends or `max_steps` are done.
-    Three attributes are asked for where a stage has them: `fresh`, the number of steps
+    Four attributes are asked for where a stage has them: `fresh`, the number of steps
     after which points are drawn anew; `follows`, whether they are drawn about the field;
-    `marches`, whether steps solve for parts in turn, so that their losses are not compared.
+    `marches`, whether steps solve for parts in turn, so that their losses are not compared;
+    `share`, the least number of rows for each number of the unknown.
     """
 
     name: eqx.AbstractVar[str]

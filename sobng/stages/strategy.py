@@ -1,6 +1,7 @@
 """Ready-made sequences of stages."""
 
 from sobng.stages.all_parameters import AllParameters
+from sobng.stages.attempt import Attempt
 from sobng.stages.correction import Correction
 from sobng.stages.fronts import Fronts
 from sobng.stages.last_layer import LastLayer
@@ -9,6 +10,8 @@ from sobng.stages.more_features import MoreFeatures
 from sobng.stages.network import Network
 from sobng.stages.slabs import Slabs
 from sobng.stages.stage import AbstractStage
+from sobng.stages.waves import Waves
+from sobng.stages.wider import Wider
 
 
 def default_stages() -> tuple[AbstractStage, ...]:
@@ -30,6 +33,12 @@ def default_stages() -> tuple[AbstractStage, ...]:
     )
 
 
+def network_stages() -> tuple[AbstractStage, ...]:
+    """All parameters of an ordinary network from the start. Where sobng chose it, and its
+    loss falls slowly, one of sines has its turn; then the better one grows."""
+    return (Attempt(), Waves(), Wider(), Wider(), AllParameters())
+
+
 def strategy(name: str) -> tuple[AbstractStage, ...]:
     """A strategy by the name that the command line gives it.
 
@@ -47,7 +56,7 @@ def strategy(name: str) -> tuple[AbstractStage, ...]:
         sn.strategy("all-parameters")
         ```
     """
-    strategies = {"default": default_stages(), "all-parameters": (AllParameters(),)}
+    strategies = {"default": default_stages(), "all-parameters": network_stages()}
     if name not in strategies:
         raise ValueError(f"A strategy is one of {sorted(strategies)}. Got {name!r}.")
     return strategies[name]
