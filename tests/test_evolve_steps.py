@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import sobng as sn
+from sobng.evolve.resuming import resuming
 from sobng.evolve.steps import finer, Steps
 
 
@@ -32,6 +33,42 @@ def test_steps_are_judged_by_finer_ones_of_their_kind():
     fixed = Steps(dfx.Heun(), dfx.ConstantStepSize(), 0.1)
     assert fixed.named and fixed.finer().dt0 == 0.05
     assert not Steps(dfx.Heun()).named
+
+
+def test_what_diffrax_looks_for_in_a_controller_is_still_there_when_steps_go_on():
+    pid, dt = dfx.PIDController(rtol=1e-3, atol=1e-3), jnp.asarray(0.1)
+    steady = dfx.Event(dfx.steady_state_event())
+    for controller, solver, event in (
+        (pid, dfx.Kvaerno5(), None),  # takes its tolerances from there
+        (pid, dfx.Tsit5(), steady),  # too
+        (dfx.StepTo(ts=jnp.asarray([0.0, 1.0])), dfx.Tsit5(), None),  # counts its times
+        (dfx.ConstantStepSize(), dfx.Tsit5(), None),
+    ):
+        assert resuming(controller, dt, solver, event) == (controller, dt)
+    found, dt0 = resuming(pid, dt, dfx.Tsit5(), None)
+    assert dt0 is None and found.init(None, 2.0, *[None] * 6)[0] == 2.0 + dt
+
+
+@pytest.mark.slow
+def test_a_run_ends_at_a_steady_state_by_an_implicit_solver():
+    rod = sn.Interval(0.0, 1.0)
+    evolution = sn.Evolution(
+        lambda u, t, x, args: sn.laplacian(u)(x) + 1.0,
+        lambda x: x[0] * (1 - x[0]),
+        rod,
+        boundary=[sn.Dirichlet(rod.boundary, 0.0)],
+    )
+    found = sn.evolve(
+        evolution,
+        t1=100.0,
+        key=jr.key(0),
+        solver=dfx.Kvaerno5(),
+        stepsize_controller=dfx.PIDController(rtol=1e-6, atol=1e-6),
+        event=dfx.Event(dfx.steady_state_event(rtol=1e-5, atol=1e-5)),
+    )
+    assert bool(found.result == sn.RESULTS.event_occurred) and found.t1 < 50
+    x = jnp.linspace(0.0, 1.0, 41)[:, None]
+    assert jnp.max(jnp.abs(found(found.t1, x) - x[:, 0] * (1 - x[:, 0]) / 2)) < 1e-4
 
 
 @pytest.mark.slow

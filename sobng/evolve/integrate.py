@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, PyTree
 
 from sobng.evolve.blow_up import blows_up, GROWN, HUGE
 from sobng.evolve.path import joined, Path
-from sobng.evolve.resuming import Resuming
+from sobng.evolve.resuming import resuming
 from sobng.once import lean, once
 from sobng.results import RESULTS
 
@@ -94,6 +94,7 @@ def begin(motion, solver, controller, t0, t1, dt0, y0, args):
 def segment(motion, solver, controller, t0, t1, dt, y0, args, states, event) -> Any:
     """At most `SEGMENT` steps; the last state, what was recorded, the new states."""
     solver_state, controller_state = states
+    controller, dt0 = resuming(controller, dt, solver, event)
     saveat = dfx.SaveAt(
         steps=True, dense=True, solver_state=True, controller_state=True
     )
@@ -102,11 +103,11 @@ def segment(motion, solver, controller, t0, t1, dt, y0, args, states, event) -> 
         solver,
         t0,
         t1,
-        None,
+        dt0,
         y0,
         (motion, args),
         saveat=saveat,
-        stepsize_controller=Resuming(controller, dt),
+        stepsize_controller=controller,
         max_steps=SEGMENT,
         throw=False,
         solver_state=solver_state,

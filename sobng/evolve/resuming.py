@@ -1,7 +1,21 @@
 """A step size controller that goes on from steps that were taken before."""
 
+from typing import Any
+
 import diffrax as dfx
 from jaxtyping import Array, Float
+
+
+def resuming(controller: Any, dt: Float[Array, ""], solver: Any, event: Any):
+    """Controller and first step for Diffrax, to go on with a step of this length.
+
+    Implicit solvers, events and controllers that Diffrax treats by themselves must see
+    what the user gave.
+    """
+    plain = isinstance(controller, dfx.PIDController) and event is None
+    if not plain or isinstance(solver, dfx.AbstractImplicitSolver):
+        return controller, dt
+    return Resuming(controller, dt), None
 
 
 class Resuming(dfx.AbstractStepSizeController):
