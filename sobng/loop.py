@@ -13,7 +13,7 @@ from jaxtyping import PyTree
 from sobng.clock import Clock
 from sobng.error import Estimate, estimate_error
 from sobng.exact import normalised
-from sobng.fields.partition import combine, linear_leaves, partition
+from sobng.fields.partition import combine, linear_leaves
 from sobng.points import Points
 from sobng.problem import Energy, Problem
 from sobng.records import history_of, Record
@@ -101,7 +101,13 @@ class Loop:
         self.sizes = (0, 0)
         names = [stage.name for stage in stages]
         self.resumer = Resumer(
-            settings.checkpoint, unknown, args, key, points.training, names
+            settings.checkpoint,
+            unknown,
+            args,
+            key,
+            points.training,
+            names,
+            eqx.tree_pformat((problem, unknown)),
         )
         self._restore(self.resumer.saved)
 
@@ -112,7 +118,6 @@ class Loop:
         self.estimated = saved.estimated
         self.points.enlarge(saved.level)
         self.score = saved.score
-        self.estimate = Estimate(saved.error, saved.reason)
         self.records = list(saved.records)
         self.done = {done.number: done for done in saved.done}
         self.clock = Clock(saved.seconds, saved.compile_seconds)
@@ -177,16 +182,21 @@ class Loop:
             self.done[number] = Done(
                 number, stage.name, estimate.error, estimate.reason, self.sizes
             )
-        self.unknown = stage.prepare(context)
-        if saved is None:
-            if not getattr(stage, "marches", False):
-                self._keep_share(getattr(stage, "share", None))
-            self.unknown = stage.begin(self._seen(context))
-            self._follow(before)
-        turn = Turn(stage, self._seen(context), self.points, self.step)
-        if saved is not None:
-            before, *arrays = self.resumer.arrays((before, *turn.arrays))
-            turn.resume(saved, tuple(arrays))
+        try:
+            self.unknown = stage.prepare(context)
+            if saved is None:
+                if not getattr(stage, "marches", False):
+                    self._keep_share(getattr(stage, "share", None))
+                self.unknown = stage.begin(self._seen(context))
+                self._follow(before)
+            turn = Turn(stage, self._seen(context), self.points, self.step)
+            if saved is not None:
+                before, *arrays = self.resumer.arrays((before, *turn.arrays))
+                turn.resume(saved, tuple(arrays))
+                self.estimate = Estimate(saved.error, saved.reason)
+        except KeyboardInterrupt:
+            self.unknown = before  # what was prepared has learnt nothing yet
+            raise
         try:
             while True:
                 look = turn.advance(self.step + turn.steps)
@@ -225,9 +235,8 @@ class Loop:
         """More points for a field that a stage enlarged: as many rows for each number as
         the stage asks for, else in proportion up to `CROWD`."""
         if share is not None:
-            params, _ = partition(self.unknown)
-            moving = sum(leaf.size for leaf in jax.tree.leaves(params))
-            lack = share * moving / max(1, self.sizes[1])
+            now = System(self.problem, self.unknown, self.points.training)
+            lack = share * now.num_params / max(1, now.rows(self.args))
             if lack > 1 and self.points.refinable:
                 self.points.enlarge(self.points.level + round(math.log2(lack), 1))
             return
@@ -260,6 +269,7 @@ class Loop:
             estimated=self.estimated,
             begun=turn.begun,
             level=self.points.level,
+            drawn=self.points.drawn,
             score=self.score,
             error=self.estimate.error,
             reason=self.estimate.reason,
@@ -352,14 +362,14 @@ class Loop:
         return limit is not None and self.clock.seconds >= limit
 
     def _estimate(self, unknown: PyTree) -> None:
-        self.estimated = self.step
-        self.estimate = estimate_error(
+        found = estimate_error(
             self.problem,
             unknown,
             self.args,
             key=jax.random.fold_in(self.key, 1 << 16),
             observe=self.settings.observe,
         )
+        self.estimate, self.estimated = found, self.step
 
     def _ended(self) -> bool:
         if bool(self.result != RESULTS.successful):
@@ -368,11 +378,16 @@ class Loop:
         if error is not None and error <= self.tolerance:
             self.result = RESULTS.tolerance_reached
             return True
+        if self.step >= self.settings.max_steps:
+            self.result = RESULTS.nonlinear_max_steps_reached
+            return True
         return False
 
     def _solution(self) -> Solution:
         self.unknown = normalised(self.problem, self.unknown, self.points.training)
-        if bool(self.result == RESULTS.successful):
+        if bool(self.result == RESULTS.successful) and not self.done:
+            self.result = RESULTS.idle
+        elif bool(self.result == RESULTS.successful):
             asked = self.settings.tolerance is not None
             self.result = RESULTS.stagnated if asked else RESULTS.converged
         last = self.records[-1] if self.records else None

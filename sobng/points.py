@@ -35,13 +35,15 @@ class Points:
     plan: PointPlan
     level: float | int
     """How often they were doubled."""
+    drawn: int
+    """The number of the last draw of others; none yet at zero."""
     training: Collocation
     held_out: Collocation
     """Never trained on, and always as many."""
 
     def __init__(self, plan: PointPlan):
         self.plan = plan
-        self.level = 0
+        self.level, self.drawn = 0, 0
         self._grading: Grading | None = None
         self.training, self.held_out = self.graded(None)
 
@@ -66,11 +68,12 @@ class Points:
 
     def enlarge(self, level: float | int) -> None:
         """Trains on the points of another level."""
-        self.level = level
+        self.level, self.drawn = level, 0
         self.training = self.plan.training(level, self._grading)
 
     def draw(self, number: int) -> None:
         """Trains on others, as many, where the sampler is random."""
+        self.drawn = number
         self.training = self.plan.training(self.level, self._grading, draw=number)
 
     def follow_values(self, number: int, unknown: PyTree, args: Any) -> None:
@@ -79,7 +82,7 @@ class Points:
         if not self.refinable:
             self.draw(number)
             return
-        problem, num = self.plan.problem, self.plan.num * 2**self.level
+        problem, num = self.plan.problem, round(self.plan.num * 2**self.level)
 
         def score(points):
             points = jnp.asarray(points, self.training.dtype)

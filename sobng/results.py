@@ -17,6 +17,7 @@ class RESULTS(optx.RESULTS):  # pyright: ignore[reportGeneralTypeIssues]
         "The loss stopped falling before the tolerance was reached. A wider or deeper "
         "field, another activation or more points may help."
     )
+    idle = "No stage of the strategy moves this field, which is returned as it was."
     time_limit_reached = (
         "The time limit was reached. The best field so far is returned."
     )

@@ -38,6 +38,7 @@ class Saved:
     estimated: int
     begun: int
     level: float | int
+    drawn: int
     score: float | None
     error: float | None
     reason: str
@@ -100,7 +101,7 @@ class Resumer:
 
 
 def digest(part: Any) -> str:
-    """A text for a PyTree that differs when its structure or an array differs."""
+    """A text for a PyTree that differs when one of its leaves does."""
     leaves, _ = jax.tree.flatten(part)
     texts = []
     for leaf in leaves:

@@ -188,9 +188,8 @@ def _differentiable(solution, problem, loop, args, values) -> Solution:
 
 def _moving(unknown: PyTree, stages: Sequence[AbstractStage]) -> int:
     """How many numbers move together at most: all, or the last layer's."""
-    everything = any(isinstance(stage, AllParameters) for stage in stages)
     params, _ = partition(unknown)
-    if not everything or stages[0].name == "last-layer":
+    if stages and stages[0].name == "last-layer":
         chosen, _ = eqx.partition(params, linear_leaves(unknown))
         params = chosen if jax.tree.leaves(chosen) else params
     return sum(leaf.size for leaf in jax.tree.leaves(params))

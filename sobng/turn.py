@@ -84,8 +84,8 @@ class Turn:
         self.points.follow(self.unknown)
         if self.follows:
             self.points.follow_values(saved.step, self.now, self.args)
-        elif self.fresh and saved.step - saved.begun >= self.fresh:
-            self.points.draw(saved.step - saved.step % self.fresh)
+        elif saved.drawn:
+            self.points.draw(saved.drawn)
         self._settle()
 
     def advance(self, step: int) -> Look:
@@ -114,7 +114,8 @@ class Turn:
 
     def renew(self, step: int) -> None:
         """Takes other points after a step, as many, where the stage asks for them."""
-        if not self.fresh or step % self.fresh:
+        # A foreign solver takes many steps at once.
+        if not self.fresh or step // self.fresh == (step - self.steps) // self.fresh:
             return
         if self.follows:
             self.points.follow_values(step, self.now, self.args)

@@ -23,16 +23,17 @@ def keep_compiled() -> None:
         return
     if not jax.config.jax_enable_compilation_cache:
         return
-    folder = folder_for_programs()
     try:
+        folder = folder_for_programs()
         folder.mkdir(parents=True, exist_ok=True)
         if sum(file.stat().st_size for file in folder.iterdir()) > LIMIT:
             shutil.rmtree(folder, ignore_errors=True)
-    except OSError:
-        return  # a home that cannot be written to, or a file that went away
+    except (OSError, RuntimeError):
+        return  # no home, one that cannot be written to, or a file that went away
     jax.config.update("jax_compilation_cache_dir", str(folder))
-    # A run compiles some hundred short programs, which together take as long as a long one.
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
+        # A run compiles some hundred short programs, together as long as a long one.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 def folder_for_programs() -> pathlib.Path:

@@ -193,7 +193,8 @@ def compare(
     shared = {"field": field, "key": key, "quiet": quiet, "collocation": points}
     alone = strategy("all-parameters")
     default = run_case("sobng", case, **shared, **limits)
-    natural = run_case("natural gradient", case, **shared, **limits, stages=alone)
+    strategies = {"stages": alone, "solver": None}
+    natural = run_case("natural gradient", case, **shared, **limits, **strategies)
     limits["time_limit"] = max(
         run.solution.stats["seconds"] for run in (default, natural)
     )

@@ -50,18 +50,17 @@ def features_of(unknown: Any) -> MLP | None:
     """The first of an unknown's fields that is so many sines that sobng chose them to be
     solved for; `None` without one."""
 
-    def network(node):
-        return isinstance(node, MLP)
-
-    found = [m for m in jax.tree.leaves(unknown, is_leaf=network) if network(m)]
-    return next((m for m in found if len(m.biases[0]) >= ENOUGH), None)
+    return next((m for m in _networks(unknown) if len(m.biases[0]) >= ENOUGH), None)
 
 
 def network_of(unknown: Any) -> MLP | None:
     """The first of an unknown's fields that is a plain network; `None` without one."""
 
+    return next(iter(_networks(unknown)), None)
+
+
+def _networks(unknown: Any) -> list[MLP]:
     def network(node):
         return isinstance(node, MLP)
 
-    found = [m for m in jax.tree.leaves(unknown, is_leaf=network) if network(m)]
-    return found[0] if found else None
+    return [m for m in jax.tree.leaves(unknown, is_leaf=network) if network(m)]
