@@ -5,6 +5,7 @@ import os
 import pathlib
 import platform
 import shutil
+from typing import Any
 
 import jax
 
@@ -19,9 +20,10 @@ def keep_compiled() -> None:
     A user who has chosen a folder, `JAX_COMPILATION_CACHE_DIR`, or none,
     `JAX_ENABLE_COMPILATION_CACHE=false`, is left alone.
     """
-    if jax.config.jax_compilation_cache_dir is not None:
-        return
-    if not jax.config.jax_enable_compilation_cache:
+    # JAX adds its options to `config` at run time.
+    config: Any = jax.config
+    chosen = config.jax_compilation_cache_dir is not None
+    if chosen or not config.jax_enable_compilation_cache:
         return
     try:
         folder = folder_for_programs()

@@ -77,8 +77,7 @@ class Waves(AbstractStage):
         dim = context.problem.dim
         probes = _with_fields(context, features)
         best = best_bandwidth(context, probes, start_bandwidth(dim))
-        before, after = (network_of(u).weights[0] for u in (probes, best))
-        scale = jnp.linalg.norm(after) / jnp.linalg.norm(before)
+        scale = _inner_size(best) / _inner_size(probes)
         # A normal distribution as wide as the ball that features come from.
         return with_bandwidth(context.unknown, scale / (dim + 2) ** 0.5)
 
@@ -98,3 +97,9 @@ def _with_fields(context, make):
             _, out = sizes_of("Waves", u, dim)
             fields[name] = make(dim, out, jax.random.fold_in(context.key, i))
     return impose(context.problem, rebuild(context.unknown, fields))
+
+
+def _inner_size(unknown):
+    network = network_of(unknown)
+    assert network is not None  # it was made here
+    return jnp.linalg.norm(network.weights[0])
