@@ -1,5 +1,6 @@
 """How far runs go in time, and what ends them before the end."""
 
+import dataclasses
 from typing import Any
 
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ import sobng as sn
 from sobng.clock import Clock
 from sobng.evolve.attempt import Attempt
 from sobng.evolve.horizon import Horizon, last_time
+from sobng.evolve.integrate import Trip
 from sobng.evolve.path import Leg, Path, Route
 
 
@@ -125,3 +127,33 @@ def test_chaos_is_followed_as_long_as_the_tolerance_allows():
         one, other = solution(t, x), closer(t, x)
         apart = np.linalg.norm(one - other) / np.linalg.norm(other)
         assert apart < 10 * error + 1e-6
+
+
+def stop(record):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("limit", "end"),
+    [
+        ({"max_steps": 1}, sn.RESULTS.nonlinear_max_steps_reached),
+        ({"callbacks": [stop]}, sn.RESULTS.interrupted),
+        ({"time_limit": 1e-9}, sn.RESULTS.time_limit_reached),
+    ],
+    ids=["steps", "keys", "time"],
+)
+def test_a_limit_in_the_first_run_returns_what_is_there_and_no_network(limit, end):
+    decay = sn.Evolution(lambda u, t, x, args: -(u(x) ** 3), start, RING)
+    solution = sn.evolve(decay, t1=9.0, key=jr.key(0), tolerance=1e-2, **limit)
+    assert bool(solution.result == end)
+    assert solution.stats["motion"] == "frozen features"
+    assert solution.t1 > 0 and solution.error is None
+
+
+def test_a_field_that_starts_at_zero_has_not_grown_for_leaving_it():
+    trip = Trip(before().route.legs[0].path, np.zeros((2, 3)), 1, 0, None)
+    trip.looks[-1, 2] = 1.0
+    assert not dataclasses.replace(before(), trips=(trip,)).grew
+    trip.looks[:, 2] = [0.01, 1.0]
+    assert dataclasses.replace(before(), trips=(trip,)).grew

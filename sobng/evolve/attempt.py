@@ -52,7 +52,7 @@ class Attempt:
     def grew(self) -> bool:
         """Whether the field became much larger, as it does before it blows up."""
         size = self.looks[:, 2]
-        return bool(size[-1] > GROWN * size[0])
+        return bool(size[-1] > GROWN * size[0] > 0)  # zero tells nothing
 
     @property
     def steps(self) -> int:
