@@ -376,6 +376,19 @@ def test_a_state_at_rest_is_measured_by_where_it_goes():
     assert bool(trip.result == sn.RESULTS.successful) and trip.steps < 100
 
 
+def test_a_field_that_starts_at_zero_may_miss_a_part_of_where_it_goes(getkey):
+    evolution = sn.Evolution(
+        lambda u, t, x, args: sn.laplacian(u)(x) + 1.0, lambda x: 0.0 * x[0], CIRCLE
+    )
+    inner = sn.MLP(1, width=4, depth=1, key=getkey())
+    field = jax.tree.map(lambda a: 1e-9 * a if eqx.is_array(a) else a, inner)
+    motion = moving(evolution, field, 0.0, 2.0, None, getkey(), num=32)
+    _, miss = motion.start(0.0, None)
+    size = jnp.sqrt(jnp.mean(motion.seen * jax.vmap(field)(motion.held_out) ** 2))
+    # It would come to two, and a thousandth of that is its size.
+    assert jnp.isclose(miss, size / 2e-3, rtol=1e-3)
+
+
 def test_features_that_miss_most_of_the_equation_tell_no_error():
     # A square whose walls ask for more than smooth functions can do in its corners: two
     # runs agreed to 0.03, and were wrong by 0.2.
