@@ -177,6 +177,19 @@ def test_needed_derivatives_are_found():
     assert needed_orders(shifted, fields, points) is None
 
 
+def test_derivatives_are_found_where_a_root_of_negative_trials_is_not_finite():
+    fields = [lambda x, k=k: jnp.sin(k * x[0] + 0.3) for k in (1.0, 3.0)]
+    points = jnp.linspace(-1.0, 1.0, 16)[:, None]
+    found = needed_orders(lambda u, x: u(x) ** 1.5, fields, points)
+    assert found == ((0,),)
+    rhs = lambda u, x: jnp.log(u(x)) + sn.laplacian(u)(x)
+    assert needed_orders(rhs, fields, points) == ((0,), (2,))
+    shifted = lambda u, x: jnp.sqrt(u(x)) + u(x + 0.1)
+    assert needed_orders(shifted, fields, points) is None
+    nowhere = lambda u, x: jnp.sqrt(-1 - u(x) ** 2)
+    assert needed_orders(nowhere, fields, points) is None
+
+
 def test_a_damped_solution_agrees_with_the_normal_equations(getkey):
     matrix, target = jr.normal(getkey(), (12, 5)), jr.normal(getkey(), (12,))
     damping = 0.1 * jnp.linalg.norm(matrix) / 5**0.5
