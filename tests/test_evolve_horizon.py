@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+import diffrax as dfx
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
@@ -131,6 +132,17 @@ def test_chaos_is_followed_as_long_as_the_tolerance_allows():
 
 def stop(record):
     raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("end", [0.7, 0.1], ids=["down", "up"])
+def test_a_last_time_that_single_precision_rounds_is_reached(end):
+    line, y = dfx.LocalLinearInterpolation, jnp.ones((1, 3), jnp.float32)
+    ts = np.asarray([0.0, np.float32(end)], float)
+    path = Path(ts, {"y0": y, "y1": 2 * y}, y[0], line)
+    run = dataclasses.replace(before(), route=Route((Leg(Still(), path),)))
+    found = run.at(np.asarray([0.0, end]), lambda field: field, None)
+    assert np.array_equal(found.values, [[1, 1, 1], [2, 2, 2]])
+    assert 1e-8 < run.route.slack(1e-12) < 1e-6
 
 
 @pytest.mark.slow
