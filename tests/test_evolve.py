@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import sobng as sn
-from sobng.evolve.saved import alike, saved
+from sobng.evolve.saved import alike, saved, times_of
 from sobng.settings import Settings
 
 
@@ -81,6 +81,20 @@ def test_a_solution_holds_what_is_saved_of_its_fields(solution):
     assert jnp.allclose(
         fields, exact(jnp.asarray(found.ts["steps"]), middle), rtol=1e-10
     )
+
+
+def test_what_asks_for_no_times_leaves_those_of_a_solution(solution):
+    for saveat in (dfx.SaveAt(dense=True), dfx.SaveAt(solver_state=True)):
+        found = saved(solution, saveat)
+        assert found.ts is solution.ts and found.errors is solution.errors
+        assert np.array_equal(times_of(saveat, 0.0, 1.0), solution.ts)
+
+
+def test_an_error_is_known_at_more_times_than_are_named():
+    even = np.linspace(0.0, 1.0, 17)
+    assert np.array_equal(times_of(dfx.SaveAt(ts=[1.0]), 0.0, 1.0), even)
+    found = times_of(dfx.SaveAt(ts=[0.3]), 0.0, 1.0)
+    assert np.array_equal(found, np.sort([*even, 0.3]))
 
 
 def test_a_killed_run_resumes_and_ends_bit_for_bit_where_it_would_have(

@@ -1,7 +1,9 @@
 """How far runs go in time, and what ends them before the end."""
 
+import dataclasses
 from typing import Any
 
+import diffrax as dfx
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
@@ -11,6 +13,7 @@ import sobng as sn
 from sobng.clock import Clock
 from sobng.evolve.attempt import Attempt
 from sobng.evolve.horizon import Horizon, last_time
+from sobng.evolve.integrate import Trip
 from sobng.evolve.path import Leg, Path, Route
 
 
@@ -125,3 +128,44 @@ def test_chaos_is_followed_as_long_as_the_tolerance_allows():
         one, other = solution(t, x), closer(t, x)
         apart = np.linalg.norm(one - other) / np.linalg.norm(other)
         assert apart < 10 * error + 1e-6
+
+
+def stop(record):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("end", [0.7, 0.1], ids=["down", "up"])
+def test_a_last_time_that_single_precision_rounds_is_reached(end):
+    line, y = dfx.LocalLinearInterpolation, jnp.ones((1, 3), jnp.float32)
+    ts = np.asarray([0.0, np.float32(end)], float)
+    path = Path(ts, {"y0": y, "y1": 2 * y}, y[0], line)
+    run = dataclasses.replace(before(), route=Route((Leg(Still(), path),)))
+    found = run.at(np.asarray([0.0, end]), lambda field: field, None)
+    assert np.array_equal(found.values, [[1, 1, 1], [2, 2, 2]])
+    assert 1e-8 < run.route.slack(1e-12) < 1e-6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("limit", "end"),
+    [
+        ({"max_steps": 1}, sn.RESULTS.nonlinear_max_steps_reached),
+        ({"callbacks": [stop]}, sn.RESULTS.interrupted),
+        ({"time_limit": 1e-9}, sn.RESULTS.time_limit_reached),
+    ],
+    ids=["steps", "keys", "time"],
+)
+def test_a_limit_in_the_first_run_returns_what_is_there_and_no_network(limit, end):
+    decay = sn.Evolution(lambda u, t, x, args: -(u(x) ** 3), start, RING)
+    solution = sn.evolve(decay, t1=9.0, key=jr.key(0), tolerance=1e-2, **limit)
+    assert bool(solution.result == end)
+    assert solution.stats["motion"] == "frozen features"
+    assert solution.t1 > 0 and solution.error is None
+
+
+def test_a_field_that_starts_at_zero_has_not_grown_for_leaving_it():
+    trip = Trip(before().route.legs[0].path, np.zeros((2, 3)), 1, 0, None)
+    trip.looks[-1, 2] = 1.0
+    assert not dataclasses.replace(before(), trips=(trip,)).grew
+    trip.looks[:, 2] = [0.01, 1.0]
+    assert dataclasses.replace(before(), trips=(trip,)).grew

@@ -177,6 +177,19 @@ def test_needed_derivatives_are_found():
     assert needed_orders(shifted, fields, points) is None
 
 
+def test_derivatives_are_found_where_a_root_of_negative_trials_is_not_finite():
+    fields = [lambda x, k=k: jnp.sin(k * x[0] + 0.3) for k in (1.0, 3.0)]
+    points = jnp.linspace(-1.0, 1.0, 16)[:, None]
+    found = needed_orders(lambda u, x: u(x) ** 1.5, fields, points)
+    assert found == ((0,),)
+    rhs = lambda u, x: jnp.log(u(x)) + sn.laplacian(u)(x)
+    assert needed_orders(rhs, fields, points) == ((0,), (2,))
+    shifted = lambda u, x: jnp.sqrt(u(x)) + u(x + 0.1)
+    assert needed_orders(shifted, fields, points) is None
+    nowhere = lambda u, x: jnp.sqrt(-1 - u(x) ** 2)
+    assert needed_orders(nowhere, fields, points) is None
+
+
 def test_a_damped_solution_agrees_with_the_normal_equations(getkey):
     matrix, target = jr.normal(getkey(), (12, 5)), jr.normal(getkey(), (12,))
     damping = 0.1 * jnp.linalg.norm(matrix) / 5**0.5
@@ -374,6 +387,19 @@ def test_a_state_at_rest_is_measured_by_where_it_goes():
     solver, steps = Steps().of(motion, y, 1e-6, 0.9)
     trip = integrate(motion, solver, steps, 0.0, 1.0, y, None)
     assert bool(trip.result == sn.RESULTS.successful) and trip.steps < 100
+
+
+def test_a_field_that_starts_at_zero_may_miss_a_part_of_where_it_goes(getkey):
+    evolution = sn.Evolution(
+        lambda u, t, x, args: sn.laplacian(u)(x) + 1.0, lambda x: 0.0 * x[0], CIRCLE
+    )
+    inner = sn.MLP(1, width=4, depth=1, key=getkey())
+    field = jax.tree.map(lambda a: 1e-9 * a if eqx.is_array(a) else a, inner)
+    motion = moving(evolution, field, 0.0, 2.0, None, getkey(), num=32)
+    _, miss = motion.start(0.0, None)
+    size = jnp.sqrt(jnp.mean(motion.seen * jax.vmap(field)(motion.held_out) ** 2))
+    # It would come to two, and a thousandth of that is its size.
+    assert jnp.isclose(miss, size / 2e-3, rtol=1e-3)
 
 
 def test_features_that_miss_most_of_the_equation_tell_no_error():

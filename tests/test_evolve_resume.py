@@ -10,8 +10,10 @@ import pytest
 
 import sobng as sn
 from sobng.clock import Clock
+from sobng.evolve.attempt import Attempt
 from sobng.evolve.integrate import integrate, shapes
 from sobng.evolve.journal import Journal, said
+from sobng.evolve.path import Leg, Route
 
 
 CIRCLE = sn.Interval(-1.0, 1.0)
@@ -113,6 +115,29 @@ def test_a_limit_keeps_what_is_whole_and_more_may_be_asked_for(tmp_path):
     whole = trip(journal(tmp_path))
     assert bool(whole.result == sn.RESULTS.successful)
     assert np.array_equal(whole.path.ts[:51], short.path.ts)
+
+
+def test_a_trip_that_a_limit_ended_at_once_begins_anew(tmp_path):
+    def look(**_):
+        raise KeyboardInterrupt
+
+    first = journal(tmp_path)
+    assert bool(trip(first, look).result == sn.RESULTS.interrupted)
+    trip(first)  # writes both
+    again = trip(journal(tmp_path))
+    assert bool(again.result == sn.RESULTS.successful) and again.steps == 80
+
+
+def test_what_is_left_of_a_run_keeps_the_limit_that_ended_it(tmp_path):
+    first = journal(tmp_path)
+    short = trip(first, max_steps=50)
+    route = Route((Leg(MOTION, short.path),))
+    values, times = np.ones((1, 2)), np.ones(1)
+    first.parts[-1].strip(Attempt(route, (short,), 0.0, 1e-4, 1.0, values, times))
+    trip(first)  # writes both
+    found = journal(tmp_path).part().attempt
+    assert found is not None and found.steps == 50
+    assert bool(found.result == sn.RESULTS.nonlinear_max_steps_reached)
 
 
 def test_ctrl_c_returns_the_steps_so_far():

@@ -52,7 +52,7 @@ class Attempt:
     def grew(self) -> bool:
         """Whether the field became much larger, as it does before it blows up."""
         size = self.looks[:, 2]
-        return bool(size[-1] > GROWN * size[0])
+        return bool(size[-1] > GROWN * size[0] > 0)  # zero tells nothing
 
     @property
     def steps(self) -> int:
@@ -95,7 +95,7 @@ class Attempt:
         - `values`: what is compared of a field.
         """
         end = self.route.end
-        reached = times[times <= end + 1e-12 * max(1.0, abs(end))]
+        reached = times[times <= end + self.route.slack(1e-12)]
         found = [values(self.route.field(min(float(t), end), args)) for t in reached]
         return dataclasses.replace(
             self, values=np.asarray([np.asarray(v) for v in found]), times=times

@@ -70,7 +70,6 @@ class Galerkin(eqx.Module):
     jet: Jet  # what the metric sees of a function
     coefficients: Float[Array, "params r"]
     rates: Rates
-    linear: bool
     moving: bool = eqx.field(static=True)
 
     def rate(

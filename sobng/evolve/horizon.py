@@ -67,12 +67,11 @@ class Horizon:
         - `before`: the run that it will be compared with.
         """
         begun = self.clock.seconds
-        known = before is not None and before.whole
 
         def far(motion: Any, time: float, state: Any) -> Any:
             if self.short and time >= self.reach:
                 return self.result
-            there = known and time <= before.route.end
+            there = before is not None and before.whole and time <= before.route.end
             if there and self.tolerance is not None and not self.short:
                 now = self.values(motion.field(jnp.asarray(time), state, self.args))
                 if _apart(now, self._at(before, time)) > TOUCH:

@@ -32,6 +32,12 @@ ENDS = {
 }
 """How trips end that no limit ended."""
 
+LIMITS = {
+    name: getattr(RESULTS, name)
+    for name in ("time_limit_reached", "interrupted", "nonlinear_max_steps_reached")
+}
+"""How others end, of which no more than what is compared may be kept."""
+
 REFUSED = "refused"
 """What stands in a part where a time limit left something out."""
 
@@ -92,7 +98,7 @@ class Journal:
             return make()
         entry = self._next(digest((motion, y)))
         so_far = entry.progress
-        if isinstance(entry.leaves, list):
+        if entry.leaves:  # none of a trip that a limit ended in its first segment
             so_far = entry.progress = _restored(entry, shapes())
             entry.leaves = None
             self.clock.go_on(entry.seconds, entry.compile_seconds)
@@ -228,16 +234,20 @@ def said(evolution: Evolution, t0: float, t1: float, args: Any) -> tuple[Any, ..
     return (t0, t1, names, *found)
 
 
-def _name(result: Any) -> str | None:
+def _name(result: Any, ends: dict[str, Any] = ENDS) -> str | None:
     return next(
-        (k for k, v in ENDS.items() if result is not None and bool(result == v)), None
+        (k for k, v in ends.items() if result is not None and bool(result == v)), None
     )
 
 
 def _written_part(part: Part) -> tuple[dict[str, Any], list[Any]]:
     if part.values is not None:
         notes = [
-            {"steps": t.steps, "rejected": t.rejected, "result": _name(t.result)}
+            {
+                "steps": t.steps,
+                "rejected": t.rejected,
+                "result": _name(t.result, ENDS | LIMITS),
+            }
             for t in part.trips
         ]
         leaves = [part.values, part.times]
@@ -260,9 +270,10 @@ def _read_part(note: dict[str, Any], leaves: Any) -> Part:
         part = Part(values=values, times=times, note=note["bare"])
         for told in note["trips"]:
             ts, start, looks = (next(leaves) for _ in range(3))
-            path = Path(ts, None, start, None)  # pyright: ignore (never evaluated)
+            path = Path(ts, None, start, NotImplementedError)  # never evaluated
             steps, rejected, result = told["steps"], told["rejected"], told["result"]
-            part.trips.append(Trip(path, looks, steps, rejected, ENDS[result]))
+            end = (ENDS | LIMITS)[result]
+            part.trips.append(Trip(path, looks, steps, rejected, end))
         return part
     part = Part()
     for told in note["entries"]:

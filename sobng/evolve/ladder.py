@@ -138,8 +138,9 @@ class Ladder:
     def _judge_steps(self) -> None:
         """A run like the last in finer steps, where no level changes those of a user: all
         runs would be wrong by the same."""
-        singular = bool(self.result == RESULTS.blew_up)
-        if not self.named or self.last is None or singular or not self.whole:
+        ends = (RESULTS.blew_up, RESULTS.interrupted)
+        over = any(bool(self.result == end) for end in ends)
+        if not self.named or self.last is None or over or not self.whole:
             return
         best, self.judging = self.whole[-1], True
         if LONGER * best.seconds <= self.seconds_left():

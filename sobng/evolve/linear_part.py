@@ -138,7 +138,7 @@ def in_modes(
     if found.walls is not None:
         matrix = turn(found.walls.matrix)
         found = eqx.tree_at(lambda g: g.walls.matrix, found, matrix)
-    return eqx.tree_at(lambda g: g.linear, found, linear)
+    return found
 
 
 def _growth(rates: Rates) -> float:

@@ -134,13 +134,18 @@ class Moving(eqx.Module):
     def start(self, t0: Any, args: Any) -> tuple[Array, Array]:
         """The parameters that were fitted, and what they miss of the initial values."""
         y = jfu.ravel_pytree(self.params)[0]
-        u = self.field(jnp.asarray(t0, y.dtype), y, args)
+        t = jnp.asarray(t0, y.dtype)
+        u = self.field(t, y, args)
         wanted = jax.vmap(lambda x: self.evolution.initial_value(x, args))(
             self.held_out
         )
         miss = jax.vmap(u)(self.held_out) - wanted
         root = jnp.sqrt(self.seen).reshape(-1, *[1] * (wanted.ndim - 1))
-        return y, jnp.linalg.norm(root * miss) / jnp.linalg.norm(root * wanted)
+        # What starts at zero is measured by where it goes.
+        goes = jax.vmap(self.wanted(t, y, args))(self.held_out)
+        small = 1e-3 * (RETURN / self.speed) * jnp.linalg.norm(root * goes)
+        size = jnp.maximum(jnp.linalg.norm(root * wanted), small)
+        return y, jnp.linalg.norm(root * miss) / size
 
     def renewed(self, t: Any, y: Array, args: Any) -> "Moving":
         """The same on points that follow the field (in boxes of up to three dimensions)."""

@@ -97,3 +97,13 @@ class Route(eqx.Module):
         """The last time that was reached."""
         last = float(self.legs[-1].path.ts[-1])
         return last if self.stop is None else min(last, self.stop)
+
+    def slack(self, least: float) -> float:
+        """By how much a time that was reached may lie outside, by rounding.
+
+        **Arguments:**
+
+        - `least`: relative to the last time.
+        """
+        eps = float(jnp.finfo(self.legs[0].path.start.dtype).eps)
+        return max(least, 4 * eps) * max(1.0, abs(self.end))

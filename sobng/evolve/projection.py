@@ -230,7 +230,6 @@ def galerkin(
         jet=jet,
         coefficients=jnp.asarray(coefficients if free is None else free @ coefficients),
         rates=Rates(zeros, zeros[:0], zeros[:0]),
-        linear=False,
         moving=has_moments(unknown),
     )
     return in_modes(found, made.t0, made.t1, made.args, made.orders, key, clean)

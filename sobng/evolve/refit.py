@@ -96,7 +96,7 @@ def refitting(
 
 
 def _grew(trips: list[Trip]) -> bool:
-    return bool(trips[-1].looks[-1, 2] > GROWN * trips[0].looks[0, 2])
+    return bool(trips[-1].looks[-1, 2] > GROWN * trips[0].looks[0, 2] > 0)
 
 
 class Another:

@@ -47,6 +47,9 @@ FOLLOWED = 1e-6
 COMPARED = 512
 """Fresh points at which two runs are compared."""
 
+LIMITS = (RESULTS.interrupted, RESULTS.nonlinear_max_steps_reached)
+"""How runs end after which no other one begins, whatever time is left."""
+
 
 class Run:
     """What does not change while one evolution is solved."""
@@ -115,6 +118,8 @@ class Run:
                     return self.finished(ladder.whole[-1], ladder, ladder.result)
                 if ladder is not None:
                     best = max(ladder.attempts, key=lambda a: a.route.end)
+                    if self.limited(ladder):
+                        return self.finished(best, ladder, ladder.result)
                     if best.grew:  # no network would follow it any further
                         return self.finished(best, ladder, RESULTS.blew_up)
                 field = network(self.evolution, self.key)
@@ -134,6 +139,14 @@ class Run:
             return self.finished(attempt, ladder, attempt.result)
         finally:
             self.clock.stop()
+
+    def limited(self, ladder: Ladder) -> bool:
+        """Whether a limit ended the features, and leaves nothing to a network."""
+        if any(bool(ladder.result == end) for end in LIMITS):
+            return True
+        # Features that were too slow to be made leave it most of the time.
+        late = bool(ladder.result == RESULTS.time_limit_reached)
+        return late and not (ladder.late and self.seconds_left() > 0)
 
     def ladder(self, reached: float | None = None) -> Ladder | None:
         """Frozen features of sobng's own choice, ever more of them; `None` where the
@@ -228,7 +241,9 @@ class Run:
                 if bool(attempt.result != RESULTS.unresolved):
                     return attempt
         self.stage = "initial values"
-        limit = None if self.settings.time_limit is None else self.seconds_left() / 3
+        limit = None
+        if self.settings.time_limit is not None:
+            limit = max(self.seconds_left() / 3, 1e-3)  # no time left is no error
         params, rest = partition(unknown)
         _, unravel = jfu.ravel_pytree(params)
 

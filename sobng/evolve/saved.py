@@ -14,23 +14,29 @@ from sobng.evolve.solution import Evolved
 
 
 def times_of(saveat: Any, t0: float, t1: float) -> np.ndarray:
-    """The times at which errors are estimated: those named, and the last."""
+    """The times at which errors are estimated: even ones, to see an error pass the
+    tolerance, and those named."""
     asked = [] if saveat is None else jax.tree.leaves(saveat.subs, is_leaf=_is_sub)
     named = [np.asarray(s.ts, float) for s in asked if s.ts is not None]
+    even = np.linspace(t0, t1, SAVED)
     if not named:
-        return np.linspace(t0, t1, SAVED)
+        return even
     times = np.unique(np.concatenate(named))
-    if times[0] < t0 or times[-1] > t1:
+    rounding = (
+        4 * float(jnp.finfo(jnp.result_type(float)).eps) * max(1.0, abs(t0), abs(t1))
+    )
+    if times[0] < t0 - rounding or times[-1] > t1 + rounding:
         raise ValueError(
             f"`saveat` asks for times outside of the run, from t0={t0:g} to t1={t1:g}. "
             f"Got {times[0]:g} to {times[-1]:g}."
         )
-    first = [t0] if any(s.t0 for s in asked) else []
-    return np.unique([*first, *times, t1])
+    return np.unique([*even, *np.clip(times, t0, t1)])
 
 
 def saved(found: Evolved, saveat: dfx.SaveAt) -> Evolved:
     """The solution with the times, values and errors that were asked for."""
+    if saveat.subs is None:  # `dense` or `solver_state` alone ask for no times
+        return found
     ts = jax.tree.map(lambda s: _times(found, s), saveat.subs, is_leaf=_is_sub)
     ys = jax.tree.map(
         lambda s, ts: _values(found, s.fn, ts), saveat.subs, ts, is_leaf=_is_sub
@@ -54,7 +60,8 @@ def _times(found: Evolved, sub: dfx.SubSaveAt) -> np.ndarray:
     named = [] if sub.ts is None else np.asarray(sub.ts, float)
     ends = [found.t0] * sub.t0 + [found.t1] * sub.t1
     times = np.unique(np.concatenate([steps, named, ends]))
-    return times[times <= found.t1]
+    reached = times[times <= found.t1 + found.route.slack(0.0)]
+    return np.unique(np.minimum(reached, found.t1))  # as far as was stepped
 
 
 def _values(found: Evolved, function: Any, times: np.ndarray) -> PyTree:

@@ -108,7 +108,7 @@ class Evolved(eqx.Module):
         **Raises:** `ValueError` for a time that was not reached.
         """
         time = float(t)
-        slack = 1e-9 * max(1.0, abs(self.t1))
+        slack = self.route.slack(1e-9)
         if not self.t0 - slack <= time <= self.t1 + slack:
             raise ValueError(
                 f"The solution is known from t={self.t0:g} to t={self.t1:g}. Got t={time:g}."
@@ -169,6 +169,8 @@ class Evolved(eqx.Module):
         if not np.any(known):
             return np.full(len(times), np.nan)
         ts, index = np.unique(ts[known], return_index=True)
+        times, last = np.asarray(times, float), ts[-1] + self.route.slack(0.0)
+        times = np.where(times <= last, np.minimum(times, ts[-1]), times)
         return np.interp(times, ts, errors[known][index], right=np.nan)
 
     def save(self, path: str | os.PathLike, t: Any = None) -> None:

@@ -97,7 +97,8 @@ def needed_orders(
     """The derivatives that a right-hand side `rhs(u, x)` reads off a function `u`.
 
     Tried on some functions at some points. `None` if no set of derivatives reproduces
-    it: a term that looks elsewhere than at `x`, or a very high order.
+    it: a term that looks elsewhere than at `x`, or a very high order; or if it is finite
+    nowhere, as a root of something negative is.
     """
     dim = points.shape[1]
     for most in range(MOST.get(dim, 2) + 1):
@@ -124,7 +125,10 @@ def _both(rhs, u, points, orders):
 def _same(rhs, u, points, orders) -> bool:
     one, other = _both(rhs, u, points, orders)
     reach = 1e3 * float(jnp.finfo(one.dtype).eps) ** 0.75
-    return bool(jnp.max(jnp.abs(one - other)) <= reach * jnp.max(jnp.abs(one)))
+    # Trials are any functions, and roots and logarithms know positive ones only.
+    finite = jnp.isfinite(one)
+    apart, size = (jnp.where(finite, jnp.abs(v), 0) for v in (one - other, one))
+    return bool(jnp.any(finite) & (jnp.max(apart) <= reach * jnp.max(size)))
 
 
 @once
@@ -132,7 +136,9 @@ def _slopes(rhs, u, points, orders):
     def at(x):
         local = lambda partials: jnp.asarray(rhs(Taylor(x, partials, orders), x))
         partials = derivatives(u, orders)(x)
-        return jnp.moveaxis(jax.jacfwd(local)(partials), -partials.ndim, 0)
+        found = jnp.moveaxis(jax.jacfwd(local)(partials), -partials.ndim, 0)
+        # What is not finite would seem to depend on all of them.
+        return jnp.where(jnp.all(jnp.isfinite(local(partials))), found, 0)
 
     return jax.vmap(at)(points)
 
