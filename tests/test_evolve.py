@@ -236,6 +236,12 @@ def test_statements_that_contradict_themselves_are_refused():
         evolve(boundary=[sn.Periodic(ROD, 0)])
     with pytest.raises(ValueError, match=r"`rhs` returns shape \(1,\)"):
         evolve(rhs=lambda u, t, x, args: sn.gradient(u)(x))
+    with pytest.raises(ValueError, match="`rhs` is complex. State real and"):
+        evolve(rhs=lambda u, t, x, args: jax.lax.complex(u(x), u(x)))
+    with pytest.raises(ValueError, match="The initial value is complex"):
+        evolve(initial=lambda x: jax.lax.complex(x[0], x[0]))
+    with pytest.raises(ValueError, match="A boundary value is complex"):
+        evolve(boundary=[sn.Dirichlet(ROD.part("left"), 1j)])
     with pytest.raises(ValueError, match="not finite"):
         evolve(initial=lambda x: x[0] / 0.0)
     with pytest.raises(ValueError, match="`rhs` of the initial values is not finite"):

@@ -15,7 +15,7 @@ from sobng.evolve.fitted import FittedRungeKutta
 from sobng.loop import reachable
 from sobng.metrics.sobolev import Jet, SobolevMetric
 from sobng.problem import Condition, Dirichlet, Evolution, Periodic, Problem
-from sobng.problem.evolution import value_in_time
+from sobng.problem.evolution import check_real, value_in_time
 from sobng.typing import Point
 
 
@@ -95,6 +95,7 @@ def _check_rhs(evolution: Evolution, t0: float, args: Any, x: Point) -> None:
             f"`rhs(u, t, x, args)` cannot be evaluated at a point of shape {x.shape}: "
             f"{lines[0].rstrip('.')}."
         ) from error
+    check_real(found, "`rhs`")
     wanted = () if evolution.out is None else (evolution.out,)
     if found.shape != wanted:
         raise ValueError(

@@ -21,10 +21,24 @@ from sobng.problem.problem import check_names, Problem
 
 def value_in_time(value: Any, t: Any, x: Any, args: Any) -> Any:
     """A datum of an evolution: a number or a function of `x`, `(t, x)` or all three."""
-    if not callable(value):
-        return jnp.asarray(value, x.dtype)
-    given = {1: (x,), 2: (t, x)}.get(num_arguments(value), (t, x, args))
-    return jnp.asarray(value(*given), x.dtype)
+    if callable(value):
+        given = {1: (x,), 2: (t, x)}.get(num_arguments(value), (t, x, args))
+        value = value(*given)
+    return real(value, x.dtype, "A boundary value")
+
+
+def real(value: Any, dtype: Any, what: str) -> Any:
+    """A value as an array of this kind; a cast would keep the real part of complex ones."""
+    check_real(value, what)
+    return jnp.asarray(value, dtype)
+
+
+def check_real(value: Any, what: str) -> None:
+    """Raises `ValueError` for complex numbers."""
+    if any(map(jnp.iscomplexobj, jax.tree.leaves(value))):
+        raise ValueError(
+            f"{what} is complex. State real and imaginary part as a system."
+        )
 
 
 def num_arguments(function: Any) -> int:
@@ -173,20 +187,24 @@ class Evolution(eqx.Module):
 
 def initial_value(initial: Callable, x: Any, args: Any) -> Any:
     """Initial values from `initial(x)` or `initial(x, args)`."""
-    value: Any = initial(x, args) if takes_args(initial) else initial(x)
-    return jnp.asarray(value, x.dtype)
+    return real(_given(initial, x, args), x.dtype, "The initial value")
+
+
+def _given(initial: Any, x: Any, args: Any) -> Any:
+    return initial(x, args) if takes_args(initial) else initial(x)
 
 
 def _components(initial: Callable, dim: int, args: Any) -> int | None:
     point = jax.ShapeDtypeStruct((dim,), jnp.result_type(float))
     try:
-        value = jax.eval_shape(lambda x: initial_value(initial, x, args), point)
+        value = jax.eval_shape(lambda x: jnp.asarray(_given(initial, x, args)), point)
     except (TypeError, ValueError, IndexError) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise ValueError(
             f"The initial values cannot be evaluated at a point of shape ({dim},): "
             f"{lines[0].rstrip('.')}. Write them for one point of space."
         ) from error
+    check_real(value, "The initial value")
     if value.ndim > 1:
         raise ValueError(
             f"The initial values have shape {value.shape} at one point. Give a scalar, "
@@ -288,7 +306,7 @@ def second_order(
 
     def rhs(w, t, x, args):
         u = lambda x: w(x)[0]
-        rate = jnp.asarray(acceleration(u, t, x, args), x.dtype)
+        rate = real(acceleration(u, t, x, args), x.dtype, "`acceleration`")
         return jnp.stack([w(x)[1], rate])
 
     def start(x, args):
