@@ -10,6 +10,7 @@ import pytest
 
 import sobng as sn
 from sobng.evolve.saved import alike, saved
+from sobng.problem.evolution import moves_in_time
 from sobng.settings import Settings
 
 
@@ -166,6 +167,22 @@ def test_a_system_repeats_in_space_time_by_one_vector_of_jumps():
     u = lambda p: jnp.stack([p[1], p[1] ** 2])
     found = periodic.residual(u, jnp.asarray([0.5, -1.0]), None)
     assert jnp.allclose(found, jnp.asarray([2.0, 0.0, 0.0, 4.0]))
+
+
+def test_a_datum_of_any_arguments_moves_in_time():
+    driven = lambda *told: told[0] * told[2]
+    evolution = sn.Evolution(
+        heat,
+        lambda x: 0.0 * x[0],
+        ROD,
+        boundary=[sn.Dirichlet(ROD.part("left"), driven, name="driven")],
+        args=3.0,
+    )
+    assert moves_in_time(driven)
+    wall = evolution.space_time(0.0, 1.0).conditions[2]
+    still = lambda point: 0.0 * point[0]
+    found = wall.residual(still, jnp.asarray([2.0, 0.0]), jnp.asarray(3.0))
+    assert jnp.allclose(found, -6.0)
 
 
 def test_a_second_order_equation_becomes_a_system_with_its_walls():

@@ -174,6 +174,18 @@ def test_steps_that_are_taken_again_have_the_derivative_of_the_steps(heat):
     assert jnp.allclose(jnp.stack(found), jnp.stack(jax.grad(exact)(args)), rtol=1e-7)
 
 
+@pytest.mark.parametrize(
+    "field, says",
+    [
+        ({"a": sn.MLP(1, key=jr.key(0))}, "moves one field"),
+        (sn.MLP(1, out=2, key=jr.key(0)), r"values of shape \(2,\)"),
+    ],
+)
+def test_a_motion_refuses_what_is_no_field_of_the_evolution(field, says):
+    with pytest.raises(ValueError, match=says):
+        sn.motion(HEAT, field, 0.0, 0.5, key=jr.key(0), all_parameters=True)
+
+
 def test_evolve_inside_jit_and_what_features_cannot_follow_name_a_way_out():
     with pytest.raises(ValueError, match="sobng.motion"):
         jax.jit(lambda a: sn.evolve(HEAT, key=jr.key(0), args=a)(1.0, MIDDLE))((0.1, 1))

@@ -163,7 +163,7 @@ def check_field(evolution: Evolution, field: Any) -> None:
     )
     check_unknown(Problem(inside, out=evolution.out), field)
     if not callable(field):
-        raise ValueError(f"`evolve` moves one field. Got {type(field).__name__}.")
+        raise ValueError(f"An evolution moves one field. Got {type(field).__name__}.")
     point = jax.ShapeDtypeStruct((evolution.dim,), jnp.result_type(float))
     found = jax.eval_shape(field, point).shape
     wanted = () if evolution.out is None else (evolution.out,)

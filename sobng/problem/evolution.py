@@ -53,7 +53,8 @@ def num_arguments(function: Any) -> int:
 
 def moves_in_time(value: Any) -> bool:
     """Whether a datum may change in time."""
-    return callable(value) and num_arguments(value) > 1
+    # One of `*args` is given the time too, as in `value_in_time`.
+    return callable(value) and num_arguments(value) != 1
 
 
 class Evolution(eqx.Module):
@@ -155,6 +156,9 @@ class Evolution(eqx.Module):
 
     def space_time(self, t0: float, t1: float) -> Problem:
         """The same statement as one problem for all times, with points `(t, x)`.
+
+        A problem holds no `args`: hand those of the evolution to
+        `sobng.solve(problem, ..., args=evolution.args)`.
 
         **Arguments:**
 
@@ -262,9 +266,9 @@ def _point_value(value: Any) -> Any:
     """A datum of `x`, `(t, x)` or `(t, x, args)` as one of a space-time point."""
     if not callable(value):
         return value
-    if num_arguments(value) == 3:
-        return lambda point, args: value_in_time(value, point[0], point[1:], args)
-    return lambda point: value_in_time(value, point[0], point[1:], None)
+    if num_arguments(value) in (1, 2):
+        return lambda point: value_in_time(value, point[0], point[1:], None)
+    return lambda point, args: value_in_time(value, point[0], point[1:], args)
 
 
 def second_order(
@@ -348,4 +352,4 @@ def _value_and_slope(value: Any) -> Any:
         at = lambda t: value_in_time(value, t, x, args)
         return jnp.stack(jax.jvp(at, (t,), (jnp.ones_like(t),)))
 
-    return moving if num_arguments(value) == 3 else lambda t, x: moving(t, x, None)
+    return (lambda t, x: moving(t, x, None)) if num_arguments(value) == 2 else moving
