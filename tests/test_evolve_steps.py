@@ -1,17 +1,33 @@
 """Steps that a user names, and what is said of their error."""
 
 import diffrax as dfx
+import equinox as eqx
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
 
 import sobng as sn
+from sobng.evolve.integrate import integrate
 from sobng.evolve.resuming import resuming
 from sobng.evolve.steps import finer, Steps
 
 
 CIRCLE = sn.Interval(-1.0, 1.0)
+
+
+class Growth(eqx.Module):
+    """The motion y' = rate y^power, of one number."""
+
+    power: int = 1
+
+    def velocity(self, t, y, rate):
+        return rate * y**self.power
+
+    def defect(self, t, y, rate):
+        size = jnp.sum(y**2)
+        return jnp.stack([1e-18 * size, size, size])
+
 
 WAVE = sn.Evolution(
     lambda u, t, x, args: -sn.partial(u, 0)(x),
@@ -47,6 +63,19 @@ def test_what_diffrax_looks_for_in_a_controller_is_still_there_when_steps_go_on(
         assert resuming(controller, dt, solver, event) == (controller, dt)
     found, dt0 = resuming(pid, dt, dfx.Tsit5(), None)
     assert dt0 is None and found.init(None, 2.0, *[None] * 6)[0] == 2.0 + dt
+
+
+def test_the_conditions_of_an_event_see_the_arguments_of_the_evolution():
+    def passed(t, y, rate, *, terms, solver, **told):
+        assert solver.func(terms, t, y, rate).shape == y.shape
+        return y[0] - 4.0 * rate
+
+    event = dfx.Event((passed, lambda t, y, args, **_: t > 2.0))
+    start, steps = jnp.asarray([1.0]), dfx.PIDController(rtol=1e-6, atol=1e-6)
+    found = integrate(Growth(), dfx.Tsit5(), steps, 0.0, 5.0, start, 2.0, event=event)
+    assert bool(found.result == sn.RESULTS.event_occurred)
+    assert [bool(leaf) for leaf in found.event_mask] == [True, False]
+    assert jnp.exp(2 * found.reached) > 8.0
 
 
 @pytest.mark.slow

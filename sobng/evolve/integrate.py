@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from sobng.evolve.blow_up import blows_up, GROWN, HUGE
+from sobng.evolve.events import with_own_args
 from sobng.evolve.path import joined, Path
 from sobng.evolve.resuming import resuming
 from sobng.once import lean, once
@@ -112,7 +113,7 @@ def segment(motion, solver, controller, t0, t1, dt, y0, args, states, event) -> 
         throw=False,
         solver_state=solver_state,
         controller_state=controller_state,
-        event=event,
+        event=with_own_args(event),
     )
 
 
