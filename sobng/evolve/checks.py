@@ -218,6 +218,24 @@ def check_corrections(corrections: Any, field: Any, solver: Any) -> None:
         stages(solver)
 
 
+def check_derivable(solver: Any, integrands: Any, corrections: int) -> None:
+    """Raises `ValueError` for steps that are not taken again for a derivative."""
+    without = "has no derivative in `args` yet"
+    for name, given in (("conserve", integrands), ("corrections", corrections)):
+        if given:
+            raise ValueError(
+                f"A run with `{name}` {without}. Leave it out, or take `sobng.motion`."
+            )
+    inner = solver
+    while isinstance(inner, dfx.AbstractWrappedSolver):
+        inner = inner.solver
+    if isinstance(inner, dfx.AbstractImplicitSolver):
+        raise ValueError(
+            f"A run by the implicit `{type(inner).__name__}` {without}. Take an explicit "
+            "solver, the default one for stiff equations, or take `sobng.motion`."
+        )
+
+
 def check_controller(controller: Any, evolution: Evolution, t0: float, t1: float, args):
     """Raises `ValueError` for tolerances of steps that rounding does not let them meet."""
     rtol, atol = (getattr(controller, name, None) for name in ("rtol", "atol"))
