@@ -5,10 +5,13 @@ import equinox as eqx
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
+import optimistix as optx
 import pytest
 
 import sobng as sn
-from sobng.evolve.integrate import integrate
+from sobng.clock import Clock
+from sobng.evolve.integrate import integrate, shapes
+from sobng.evolve.journal import Journal
 from sobng.evolve.resuming import resuming
 from sobng.evolve.steps import finer, Steps
 
@@ -76,6 +79,35 @@ def test_the_conditions_of_an_event_see_the_arguments_of_the_evolution():
     assert bool(found.result == sn.RESULTS.event_occurred)
     assert [bool(leaf) for leaf in found.event_mask] == [True, False]
     assert jnp.exp(2 * found.reached) > 8.0
+
+
+def test_a_path_is_that_of_its_steps_up_to_the_time_of_an_event(tmp_path):
+    event = dfx.Event(
+        lambda t, y, args, **_: y[0] - 1.5, optx.Newton(rtol=1e-10, atol=1e-10)
+    )
+    motion, solver, start = Growth(2), dfx.Tsit5(), jnp.asarray([1.0])
+    steps = dfx.PIDController(rtol=1e-3, atol=1e-3)
+
+    def found():
+        """The second time from disk."""
+        journal = Journal(sn.Checkpoint(tmp_path / "run", every=1), Clock())
+        journal.part()
+        kinds = lambda: shapes(motion, solver, steps, start, 1.0, event)
+
+        def make(**told):
+            return integrate(
+                motion, solver, steps, 0.0, 0.9, start, 1.0, event=event, **told
+            )
+
+        return journal.trip(motion, start, kinds, make)
+
+    for trip in (found(), found()):
+        assert bool(trip.result == sn.RESULTS.event_occurred)
+        assert trip.beyond is None
+        path = trip.path
+        assert np.allclose(path.end, 1.5, atol=1e-9)
+        times = np.linspace(0.0, trip.reached, 7)
+        assert np.allclose([path(t)[0] for t in times], 1 / (1 - times), atol=1e-3)
 
 
 @pytest.mark.slow
