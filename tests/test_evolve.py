@@ -214,6 +214,14 @@ def test_a_second_order_equation_becomes_a_system_with_its_walls():
         ({"solver": "dopri8"}, "`solver` is a solver of Diffrax"),
         ({"dt0": -1.0}, "`dt0` is a positive number"),
         ({"stepsize_controller": dfx.PIDController(1e-20, 0.0)}, "for rtol=2e-15"),
+        (
+            {"stepsize_controller": dfx.StepTo(ts=jnp.asarray([0.0, 0.5]))},
+            "increasing times from t0=0.0 to t1=1.0",
+        ),
+        (
+            {"stepsize_controller": dfx.StepTo(ts=jnp.arange(2.0)), "dt0": 0.1},
+            "`StepTo` says all steps",
+        ),
         ({"corrections": -1}, "an integer from 0. Got -1"),
         ({"corrections": 2}, "functions of frozen features are linear"),
         (

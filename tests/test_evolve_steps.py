@@ -60,7 +60,6 @@ def test_what_diffrax_looks_for_in_a_controller_is_still_there_when_steps_go_on(
     for controller, solver, event in (
         (pid, dfx.Kvaerno5(), None),  # takes its tolerances from there
         (pid, dfx.Tsit5(), steady),  # too
-        (dfx.StepTo(ts=jnp.asarray([0.0, 1.0])), dfx.Tsit5(), None),  # counts its times
         (dfx.ConstantStepSize(), dfx.Tsit5(), None),
     ):
         assert resuming(controller, dt, solver, event) == (controller, dt)
@@ -108,6 +107,36 @@ def test_a_path_is_that_of_its_steps_up_to_the_time_of_an_event(tmp_path):
         assert np.allclose(path.end, 1.5, atol=1e-9)
         times = np.linspace(0.0, trip.reached, 7)
         assert np.allclose([path(t)[0] for t in times], 1 / (1 - times), atol=1e-3)
+
+
+def test_steps_to_many_times_go_on_from_segment_to_segment():
+    ts = jnp.asarray(np.linspace(0.0, 1.0, 71) ** 2)
+    steps = Steps(dfx.Tsit5(), dfx.StepTo(ts=ts))
+    start = jnp.asarray([1.0])
+    solver, controller = steps.of(Growth(), start, 1e-8, 1.0)
+    found = integrate(Growth(), solver, controller, 0.0, 1.0, start, 1.0)
+    assert np.array_equal(found.path.ts, ts)
+    assert np.allclose(found.path.end, np.e)
+    # A run to an earlier time, as for the estimate of another that ended there.
+    found = integrate(Growth(), solver, controller, 0.0, 0.5, start, 1.0)
+    assert np.array_equal(found.path.ts, [*ts[ts < 0.5], 0.5])
+
+
+@pytest.mark.parametrize("name", ["step_ts", "jump_ts"])
+def test_no_step_goes_over_a_time_that_a_segment_begins_before(name):
+    # Steps of one length, so that a segment ends at 3.2, and this one would end at 3.3.
+    pid = dfx.PIDController(rtol=1.0, atol=1.0, dtmax=0.1)
+    event = dfx.Event(lambda t, y, args, **_: t > 6.0)
+    # An implicit solver and an event look for tolerances in it.
+    for time, method in ((3.25, dfx.Tsit5()), (6.45, dfx.Kvaerno3())):
+        clipped = dfx.ClipStepSizeController(pid, **{name: jnp.asarray([time])})
+        solver, steps = Steps(method, clipped).of(
+            Growth(), jnp.asarray([1.0]), 1e-8, 1.0
+        )
+        start, told = jnp.asarray([1.0]), {"dt0": 0.1}
+        told |= {"event": event} if time < 4 else {}
+        ts = integrate(Growth(), solver, steps, 0.0, 8.0, start, 0.1, **told).path.ts
+        assert np.min(np.abs(ts - time)) < 1e-12 and np.all(np.diff(ts) >= 0)
 
 
 @pytest.mark.slow

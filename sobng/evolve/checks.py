@@ -189,6 +189,8 @@ def check_steps(
             raise ValueError(f"`{name}` is a {words}. Got {value!r}.")
     if dt0 is not None and not (np.shape(dt0) == () and float(dt0) > 0):
         raise ValueError(f"`dt0` is a positive number. Got {dt0!r}.")
+    if dt0 is not None and isinstance(controller, dfx.StepTo):
+        raise ValueError(f"`StepTo` says all steps. Leave dt0={dt0!r} out.")
 
 
 def check_corrections(corrections: Any, field: Any, solver: Any) -> None:
@@ -237,7 +239,18 @@ def check_derivable(solver: Any, integrands: Any, corrections: int) -> None:
 
 
 def check_controller(controller: Any, evolution: Evolution, t0: float, t1: float, args):
-    """Raises `ValueError` for tolerances of steps that rounding does not let them meet."""
+    """Raises `ValueError` for tolerances of steps that rounding does not let them meet,
+    and for times to step to that are not those of the run."""
+    if isinstance(controller, dfx.StepTo):
+        ts, kind = np.asarray(controller.ts), jnp.result_type(float)
+        ends = np.asarray([t0, t1], kind)
+        if np.any(np.diff(ts) <= 0) or not np.array_equal(
+            ts[[0, -1]].astype(kind), ends
+        ):
+            raise ValueError(
+                f"`StepTo` takes increasing times from t0={t0} to t1={t1}. Got {ts}."
+            )
+        return
     rtol, atol = (getattr(controller, name, None) for name in ("rtol", "atol"))
     if rtol is None or atol is None or np.shape(rtol) != () or np.shape(atol) != ():
         return

@@ -15,6 +15,7 @@ from sobng.evolve.integrate import integrate, TERMS
 from sobng.evolve.motion import check_walls, default_solver, start
 from sobng.evolve.moving import Moving
 from sobng.evolve.path import Leg, Path, Route
+from sobng.evolve.resuming import resumable
 from sobng.evolve.run import Run
 from sobng.evolve.solution import Evolved
 
@@ -66,7 +67,7 @@ def differentiable(found: Evolved, run: Run, args: Any) -> Evolved:
 
 def _finer(motion: Any, solver: Any, run: Run, found: Evolved) -> Path:
     """A path on one motion, in steps that resolve derivatives as well."""
-    controller = run.steps.controller
+    controller = resumable(run.steps.controller)
     y0, _ = motion.start(jnp.asarray(found.t0), run.args)
     if controller is None:
         scale = jnp.linalg.norm(y0) / y0.size**0.5
