@@ -1,5 +1,7 @@
 """Integrals that evolve keeps, their projections and their solver."""
 
+from typing import Any
+
 import diffrax as dfx
 import equinox as eqx
 import jax
@@ -212,12 +214,15 @@ def test_exponential_and_implicit_solvers_conserve(growing, implicit):
 
 def test_a_steady_state_along_the_level_set_is_found(growing):
     motion, y0, invariants = growing
-    told: dict = {"terms": TERMS, "solver": Conserving(dfx.Heun(), invariants)}
+    told: dict[str, Any] = {
+        "terms": TERMS,
+        "solver": Conserving(dfx.Heun(), invariants),
+    }
     velocity = projected(invariants, motion, y0, motion.velocity(START, y0, None))
     size = jnp.linalg.norm(velocity)
     for slow, wanted in ((0.99, False), (1.01, True)):
         still = dfx.steady_state_event(0.0, float(slow * size), jnp.linalg.norm)
-        event = with_own_args(dfx.Event(still))
+        event: Any = with_own_args(dfx.Event(still))
         both = (motion, None)
         found = event.cond_fn(START, y0, both, stepsize_controller=None, **told)
         assert bool(found) == wanted

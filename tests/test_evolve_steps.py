@@ -1,5 +1,7 @@
 """Steps that a user names, and what is said of their error."""
 
+from typing import Any
+
 import diffrax as dfx
 import equinox as eqx
 import jax.numpy as jnp
@@ -129,11 +131,12 @@ def test_no_step_goes_over_a_time_that_a_segment_begins_before(name):
     event = dfx.Event(lambda t, y, args, **_: t > 6.0)
     # An implicit solver and an event look for tolerances in it.
     for time, method in ((3.25, dfx.Tsit5()), (6.45, dfx.Kvaerno3())):
-        clipped = dfx.ClipStepSizeController(pid, **{name: jnp.asarray([time])})
+        at: Any = {name: jnp.asarray([time])}
+        clipped = dfx.ClipStepSizeController(pid, **at)
         solver, steps = Steps(method, clipped).of(
             Growth(), jnp.asarray([1.0]), 1e-8, 1.0
         )
-        start, told = jnp.asarray([1.0]), {"dt0": 0.1}
+        start, told = jnp.asarray([1.0]), dict[str, Any](dt0=0.1)
         told |= {"event": event} if time < 4 else {}
         ts = integrate(Growth(), solver, steps, 0.0, 8.0, start, 0.1, **told).path.ts
         assert np.min(np.abs(ts - time)) < 1e-12 and np.all(np.diff(ts) >= 0)
