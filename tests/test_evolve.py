@@ -10,6 +10,7 @@ import pytest
 
 import sobng as sn
 from sobng.evolve.saved import alike, saved, times_of
+from sobng.problem.evolution import moves_in_time
 from sobng.settings import Settings
 
 
@@ -182,6 +183,22 @@ def test_a_system_repeats_in_space_time_by_one_vector_of_jumps():
     assert jnp.allclose(found, jnp.asarray([2.0, 0.0, 0.0, 4.0]))
 
 
+def test_a_datum_of_any_arguments_moves_in_time():
+    driven = lambda *told: told[0] * told[2]
+    evolution = sn.Evolution(
+        heat,
+        lambda x: 0.0 * x[0],
+        ROD,
+        boundary=[sn.Dirichlet(ROD.part("left"), driven, name="driven")],
+        args=3.0,
+    )
+    assert moves_in_time(driven)
+    wall = evolution.space_time(0.0, 1.0).conditions[2]
+    still = lambda point: 0.0 * point[0]
+    found = wall.residual(still, jnp.asarray([2.0, 0.0]), jnp.asarray(3.0))
+    assert jnp.allclose(found, -6.0)
+
+
 def test_a_second_order_equation_becomes_a_system_with_its_walls():
     wave = sn.second_order(
         lambda u, t, x, args: 4 * sn.laplacian(u)(x),
@@ -211,6 +228,14 @@ def test_a_second_order_equation_becomes_a_system_with_its_walls():
         ({"solver": "dopri8"}, "`solver` is a solver of Diffrax"),
         ({"dt0": -1.0}, "`dt0` is a positive number"),
         ({"stepsize_controller": dfx.PIDController(1e-20, 0.0)}, "for rtol=2e-15"),
+        (
+            {"stepsize_controller": dfx.StepTo(ts=jnp.asarray([0.0, 0.5]))},
+            "increasing times from t0=0.0 to t1=1.0",
+        ),
+        (
+            {"stepsize_controller": dfx.StepTo(ts=jnp.arange(2.0)), "dt0": 0.1},
+            "`StepTo` says all steps",
+        ),
         ({"corrections": -1}, "an integer from 0. Got -1"),
         ({"corrections": 2}, "functions of frozen features are linear"),
         (
@@ -250,6 +275,12 @@ def test_statements_that_contradict_themselves_are_refused():
         evolve(boundary=[sn.Periodic(ROD, 0)])
     with pytest.raises(ValueError, match=r"`rhs` returns shape \(1,\)"):
         evolve(rhs=lambda u, t, x, args: sn.gradient(u)(x))
+    with pytest.raises(ValueError, match="`rhs` is complex. State real and"):
+        evolve(rhs=lambda u, t, x, args: jax.lax.complex(u(x), u(x)))
+    with pytest.raises(ValueError, match="The initial value is complex"):
+        evolve(initial=lambda x: jax.lax.complex(x[0], x[0]))
+    with pytest.raises(ValueError, match="A boundary value is complex"):
+        evolve(boundary=[sn.Dirichlet(ROD.part("left"), 1j)])
     with pytest.raises(ValueError, match="not finite"):
         evolve(initial=lambda x: x[0] / 0.0)
     with pytest.raises(ValueError, match="`rhs` of the initial values is not finite"):

@@ -1,5 +1,7 @@
 """Integrals that evolve keeps, their projections and their solver."""
 
+from typing import Any
+
 import diffrax as dfx
 import equinox as eqx
 import jax
@@ -10,6 +12,7 @@ import pytest
 
 import sobng as sn
 from sobng.evolve.conserving import Conserving, drift
+from sobng.evolve.events import with_own_args
 from sobng.evolve.features import count, feature_unknown, points_for, rule
 from sobng.evolve.integrate import integrate, TERMS
 from sobng.evolve.invariants import conserved
@@ -207,6 +210,22 @@ def test_exponential_and_implicit_solvers_conserve(growing, implicit):
     wanted = normalised(0.25, motion.table.points)
     error = jnp.max(jnp.abs(motion.table.values @ end - wanted))
     assert error < (3e-2 if implicit else 1e-9)
+
+
+def test_a_steady_state_along_the_level_set_is_found(growing):
+    motion, y0, invariants = growing
+    told: dict[str, Any] = {
+        "terms": TERMS,
+        "solver": Conserving(dfx.Heun(), invariants),
+    }
+    velocity = projected(invariants, motion, y0, motion.velocity(START, y0, None))
+    size = jnp.linalg.norm(velocity)
+    for slow, wanted in ((0.99, False), (1.01, True)):
+        still = dfx.steady_state_event(0.0, float(slow * size), jnp.linalg.norm)
+        event: Any = with_own_args(dfx.Event(still))
+        both = (motion, None)
+        found = event.cond_fn(START, y0, both, stepsize_controller=None, **told)
+        assert bool(found) == wanted
 
 
 def test_all_parameters_move_along_the_level_set(getkey):

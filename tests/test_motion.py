@@ -174,6 +174,38 @@ def test_steps_that_are_taken_again_have_the_derivative_of_the_steps(heat):
     assert jnp.allclose(jnp.stack(found), jnp.stack(jax.grad(exact)(args)), rtol=1e-7)
 
 
+@pytest.mark.parametrize(
+    "options, says",
+    [
+        ({"conserve": [lambda u, x, args: u(x)]}, "A run with `conserve` has no"),
+        (
+            {"corrections": 1, "field": sn.MLP(1, key=jr.key(0))},
+            "A run with `corrections` has no",
+        ),
+        ({"solver": dfx.Kvaerno3()}, "A run by the implicit `Kvaerno3` has no"),
+        ({"solver": dfx.HalfSolver(dfx.ImplicitEuler())}, "implicit `ImplicitEuler`"),
+    ],
+)
+def test_what_has_no_derivative_yet_is_refused_before_a_run(options, says):
+    def solved(args):
+        return sn.evolve(HEAT, key=jr.key(0), args=args, **options)(1.0, MIDDLE)
+
+    with pytest.raises(ValueError, match=says):
+        jax.grad(solved)((jnp.asarray(0.1), jnp.asarray(1.0)))
+
+
+@pytest.mark.parametrize(
+    "field, says",
+    [
+        ({"a": sn.MLP(1, key=jr.key(0))}, "moves one field"),
+        (sn.MLP(1, out=2, key=jr.key(0)), r"values of shape \(2,\)"),
+    ],
+)
+def test_a_motion_refuses_what_is_no_field_of_the_evolution(field, says):
+    with pytest.raises(ValueError, match=says):
+        sn.motion(HEAT, field, 0.0, 0.5, key=jr.key(0), all_parameters=True)
+
+
 def test_evolve_inside_jit_and_what_features_cannot_follow_name_a_way_out():
     with pytest.raises(ValueError, match="sobng.motion"):
         jax.jit(lambda a: sn.evolve(HEAT, key=jr.key(0), args=a)(1.0, MIDDLE))((0.1, 1))
@@ -190,3 +222,22 @@ def test_evolve_inside_jit_and_what_features_cannot_follow_name_a_way_out():
         )
         with pytest.raises(ValueError, match=f"{says}.* all_parameters=True"):
             sn.motion(leaky, features(20, 4.0), 0.0, 1.0, key=jr.key(0))
+
+
+@pytest.mark.slow
+def test_features_have_the_derivative_of_their_own_solver_where_a_field_is_fitted():
+    circle = sn.Interval(-1.0, 1.0)
+    evolution = sn.Evolution(
+        lambda u, t, x, speed: -speed * sn.partial(u, 0)(x),
+        lambda x: jnp.sin(jnp.pi * x[0]),
+        circle,
+        boundary=[sn.Periodic(circle, 0)],
+    )
+    told = {"solver": sn.FittedRungeKutta(dfx.Dopri5()), "tolerance": 1e-2}
+
+    def solved(speed):
+        solution = sn.evolve(evolution, t1=0.1, key=jr.key(0), args=speed, **told)
+        return solution(0.1, jnp.asarray([0.3]))
+
+    wanted = -0.1 * jnp.pi * jnp.cos(jnp.pi * 0.2)
+    assert abs(jax.grad(solved)(jnp.asarray(1.0)) - wanted) < 1e-6

@@ -15,7 +15,7 @@ from sobng.evolve.fitted import FittedRungeKutta
 from sobng.loop import reachable
 from sobng.metrics.sobolev import Jet, SobolevMetric
 from sobng.problem import Condition, Dirichlet, Evolution, Periodic, Problem
-from sobng.problem.evolution import value_in_time
+from sobng.problem.evolution import check_real, value_in_time
 from sobng.typing import Point
 
 
@@ -95,6 +95,7 @@ def _check_rhs(evolution: Evolution, t0: float, args: Any, x: Point) -> None:
             f"`rhs(u, t, x, args)` cannot be evaluated at a point of shape {x.shape}: "
             f"{lines[0].rstrip('.')}."
         ) from error
+    check_real(found, "`rhs`")
     wanted = () if evolution.out is None else (evolution.out,)
     if found.shape != wanted:
         raise ValueError(
@@ -162,7 +163,7 @@ def check_field(evolution: Evolution, field: Any) -> None:
     )
     check_unknown(Problem(inside, out=evolution.out), field)
     if not callable(field):
-        raise ValueError(f"`evolve` moves one field. Got {type(field).__name__}.")
+        raise ValueError(f"An evolution moves one field. Got {type(field).__name__}.")
     point = jax.ShapeDtypeStruct((evolution.dim,), jnp.result_type(float))
     found = jax.eval_shape(field, point).shape
     wanted = () if evolution.out is None else (evolution.out,)
@@ -188,6 +189,8 @@ def check_steps(
             raise ValueError(f"`{name}` is a {words}. Got {value!r}.")
     if dt0 is not None and not (np.shape(dt0) == () and float(dt0) > 0):
         raise ValueError(f"`dt0` is a positive number. Got {dt0!r}.")
+    if dt0 is not None and isinstance(controller, dfx.StepTo):
+        raise ValueError(f"`StepTo` says all steps. Leave dt0={dt0!r} out.")
 
 
 def check_corrections(corrections: Any, field: Any, solver: Any) -> None:
@@ -217,8 +220,37 @@ def check_corrections(corrections: Any, field: Any, solver: Any) -> None:
         stages(solver)
 
 
+def check_derivable(solver: Any, integrands: Any, corrections: int) -> None:
+    """Raises `ValueError` for steps that are not taken again for a derivative."""
+    without = "has no derivative in `args` yet"
+    for name, given in (("conserve", integrands), ("corrections", corrections)):
+        if given:
+            raise ValueError(
+                f"A run with `{name}` {without}. Leave it out, or take `sobng.motion`."
+            )
+    inner = solver
+    while isinstance(inner, dfx.AbstractWrappedSolver):
+        inner = inner.solver
+    if isinstance(inner, dfx.AbstractImplicitSolver):
+        raise ValueError(
+            f"A run by the implicit `{type(inner).__name__}` {without}. Take an explicit "
+            "solver, the default one for stiff equations, or take `sobng.motion`."
+        )
+
+
 def check_controller(controller: Any, evolution: Evolution, t0: float, t1: float, args):
-    """Raises `ValueError` for tolerances of steps that rounding does not let them meet."""
+    """Raises `ValueError` for tolerances of steps that rounding does not let them meet,
+    and for times to step to that are not those of the run."""
+    if isinstance(controller, dfx.StepTo):
+        ts, kind = np.asarray(controller.ts), jnp.result_type(float)
+        ends = np.asarray([t0, t1], kind)
+        if np.any(np.diff(ts) <= 0) or not np.array_equal(
+            ts[[0, -1]].astype(kind), ends
+        ):
+            raise ValueError(
+                f"`StepTo` takes increasing times from t0={t0} to t1={t1}. Got {ts}."
+            )
+        return
     rtol, atol = (getattr(controller, name, None) for name in ("rtol", "atol"))
     if rtol is None or atol is None or np.shape(rtol) != () or np.shape(atol) != ():
         return

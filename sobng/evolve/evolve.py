@@ -11,6 +11,7 @@ from sobng.evolve.checks import (
     check_concrete,
     check_controller,
     check_corrections,
+    check_derivable,
     check_evolution,
     check_field,
     check_metric,
@@ -122,7 +123,8 @@ def evolve(
         `stats["corrections"]` is how many were taken, and `stats["mismatch"]` the
         largest mismatch before and after them. None by default.
     - `args`: handed to all functions of the evolution, instead of its own. The solution
-        is differentiable in it (`jax.grad`, `jax.jvp`), through the accepted steps.
+        is differentiable in it (`jax.grad`, `jax.jvp`), through the accepted steps; not
+        yet with `conserve`, `corrections` or an implicit solver.
     - `max_steps`: the most accepted steps of a run, of which several with other aims
         may follow one another.
     - `time_limit`: the most seconds, compilation not counted. One that is too short for
@@ -170,6 +172,9 @@ def evolve(
     if field is not None:
         check_field(evolution, field)
     times = times_of(saveat, t0, t1)
+    kept = conserved(conserve, evolution, args, key)
+    if is_traced(traced):
+        check_derivable(solver, kept.integrands, corrections)
     run = Run(
         evolution,
         t0,
@@ -183,7 +188,7 @@ def evolve(
         controller=stepsize_controller,
         dt0=dt0,
         event=event,
-        conserved=conserved(conserve, evolution, args, key),
+        conserved=kept,
         corrections=corrections,
         field=field,
     )

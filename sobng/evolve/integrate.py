@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from sobng.evolve.blow_up import blows_up, GROWN, HUGE
+from sobng.evolve.events import with_own_args
 from sobng.evolve.path import joined, Path
 from sobng.evolve.resuming import resuming
 from sobng.once import lean, once
@@ -37,7 +38,9 @@ class Progress:
     rejected: int = 0
     result: Any = None  # none while it goes on
     mask: Any = None
-    beyond: Any = None
+    beyond: Any = (
+        None  # as in `Trip`; where the step that an event cut would have ended
+    )
 
 
 STUCK = 4
@@ -112,7 +115,7 @@ def segment(motion, solver, controller, t0, t1, dt, y0, args, states, event) -> 
         throw=False,
         solver_state=solver_state,
         controller_state=controller_state,
-        event=event,
+        event=with_own_args(event),
     )
 
 
@@ -201,10 +204,13 @@ def integrate(
             motion = motion.renewed(now.time, now.state, args)
         if not limited:
             save(now)
-    path = joined(y0, t0, now.ts, now.infos, solver.interpolation_cls)
+    beyond, whole = now.beyond, None
+    if bool(now.result == RESULTS.event_occurred) and beyond is not None:
+        beyond, whole = None, float(beyond[0])
+    path = joined(y0, t0, now.ts, now.infos, solver.interpolation_cls, whole)
     looks = np.concatenate(now.seen)
     return Trip(
-        path, looks, now.steps, now.rejected, now.result, now.mask, now.dt, now.beyond
+        path, looks, now.steps, now.rejected, now.result, now.mask, now.dt, beyond
     )
 
 
@@ -286,6 +292,7 @@ def _advance(
         now.result = RESULTS.successful
     elif whole and bool(found.result == dfx.RESULTS.event_occurred):
         now.result, now.mask = RESULTS.event_occurred, found.event_mask
+        now.beyond = (found.interpolation.ts[accepted],)
     elif stop is not None:
         now.result = stop
         return limit

@@ -12,7 +12,12 @@ import optimistix as optx
 from jaxtyping import Array, Float, PyTree
 
 from sobng.collocation import Collocation
-from sobng.evolve.checks import check_concrete, check_evolution, check_times
+from sobng.evolve.checks import (
+    check_concrete,
+    check_evolution,
+    check_field,
+    check_times,
+)
 from sobng.evolve.exponential import ExponentialGauss
 from sobng.evolve.features import rule
 from sobng.evolve.galerkin import Galerkin
@@ -179,6 +184,7 @@ def motion(
     args = getattr(evolution, "args", None) if args is None else args
     check_concrete(args, "`motion` is made outside of `jit`, `grad` and `vmap`")
     check_evolution(evolution, t0, args)
+    check_field(evolution, field)
     unknown = walled(evolution, field, jnp.asarray(t0), args)
     check_periods(evolution, unknown)
     with lapack_threads(1):

@@ -19,6 +19,7 @@ class Path(eqx.Module):
     infos: PyTree
     start: Float[Array, " size"]
     piece: Callable = eqx.field(static=True)
+    whole: float | None = None  # where the last step would have ended without its event
 
     def __call__(self, t: Any) -> Float[Array, " size"]:
         """The state at one time between the first and the last."""
@@ -27,7 +28,10 @@ class Path(eqx.Module):
         t = np.clip(float(t), self.ts[0], self.ts[-1])
         index = int(np.clip(np.searchsorted(self.ts, t) - 1, 0, len(self.ts) - 2))
         info = jax.tree.map(lambda leaf: leaf[index], self.infos)
-        return _evaluate(self.piece, self.ts[index], self.ts[index + 1], info, t)
+        end = self.ts[index + 1]
+        if self.whole is not None and index == len(self.ts) - 2:
+            end = np.asarray(self.whole, self.ts.dtype)
+        return _evaluate(self.piece, self.ts[index], end, info, t)
 
     @property
     def end(self) -> Float[Array, " size"]:
@@ -43,12 +47,19 @@ def _evaluate(piece, t0, t1, info, t):
     return piece(t0=t0, t1=t1, **info).evaluate(t)
 
 
-def joined(start: Array, t0: float, ts: list, infos: list, piece: Callable) -> Path:
+def joined(
+    start: Array,
+    t0: float,
+    ts: list,
+    infos: list,
+    piece: Callable,
+    whole: float | None = None,
+) -> Path:
     """A path from what each segment of a run recorded."""
     if not ts:
         return Path(np.asarray([t0]), None, start, piece)
     stacked = jax.tree.map(lambda *leaves: np.concatenate(leaves), *infos)
-    return Path(np.concatenate([[t0], *ts]), stacked, start, piece)
+    return Path(np.concatenate([[t0], *ts]), stacked, start, piece, whole)
 
 
 class Leg(eqx.Module):

@@ -9,11 +9,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from sobng.evolve.exponential import ExponentialGauss
+from sobng.evolve.fitted import FittedRungeKutta
 from sobng.evolve.galerkin import Galerkin
 from sobng.evolve.integrate import integrate, TERMS
 from sobng.evolve.motion import check_walls, default_solver, start
 from sobng.evolve.moving import Moving
 from sobng.evolve.path import Leg, Path, Route
+from sobng.evolve.resuming import resumable
 from sobng.evolve.run import Run
 from sobng.evolve.solution import Evolved
 
@@ -30,7 +32,7 @@ def differentiable(found: Evolved, run: Run, args: Any) -> Evolved:
     - `run`: what led to it, with the values of `args`.
 
     **Raises:** `ValueError` if frozen features know nothing of what `args` change, or a
-    field was fitted again on the way.
+    field was fitted again, on the way or in each step.
     """
     # The last features follow the whole run; those before were only cheaper.
     leg, whole = found.route.legs[-1], len(found.route.legs) == 1
@@ -42,7 +44,14 @@ def differentiable(found: Evolved, run: Run, args: Any) -> Evolved:
     motion, solver, path = leg.motion, run.steps.solver, leg.path
     if isinstance(motion, Galerkin):
         check_walls(motion.evolution, motion.unknown, found.t0, run.args)
-    if solver is None:
+    fits = isinstance(solver, FittedRungeKutta)
+    if fits and isinstance(motion, Moving):
+        raise ValueError(
+            "The fits of `FittedRungeKutta` have no derivative in `args` yet. Name the "
+            f"method itself as `solver`, `diffrax.{type(solver.solver).__name__}()` if it "
+            "is explicit, or take `sobng.motion`."
+        )
+    if solver is None or fits:  # as the run had it: features are linear
         solver = default_solver(motion)
     if not whole or (isinstance(solver, ExponentialGauss) and len(path.ts) > 1):
         path = _finer(motion, solver, run, found)
@@ -58,7 +67,7 @@ def differentiable(found: Evolved, run: Run, args: Any) -> Evolved:
 
 def _finer(motion: Any, solver: Any, run: Run, found: Evolved) -> Path:
     """A path on one motion, in steps that resolve derivatives as well."""
-    controller = run.steps.controller
+    controller = resumable(run.steps.controller)
     y0, _ = motion.start(jnp.asarray(found.t0), run.args)
     if controller is None:
         scale = jnp.linalg.norm(y0) / y0.size**0.5

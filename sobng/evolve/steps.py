@@ -15,6 +15,7 @@ from sobng.evolve.exponential import ExponentialGauss
 from sobng.evolve.fitted import FittedRungeKutta
 from sobng.evolve.galerkin import Galerkin
 from sobng.evolve.projection import CUT
+from sobng.evolve.resuming import resumable
 from sobng.once import once
 
 
@@ -69,7 +70,7 @@ class Steps:
             solver = dfx.Dopri8()
         if not frozen and self.corrections:
             solver = Correcting(solver, self.corrections)
-        return solver, _as_arrays(controller)
+        return solver, _as_arrays(resumable(controller))
 
 
 def size_of(motion: Any, y: Float[Array, " size"], t: float, t1: float, args) -> float:

@@ -21,10 +21,24 @@ from sobng.problem.problem import check_names, Problem
 
 def value_in_time(value: Any, t: Any, x: Any, args: Any) -> Any:
     """A datum of an evolution: a number or a function of `x`, `(t, x)` or all three."""
-    if not callable(value):
-        return jnp.asarray(value, x.dtype)
-    given = {1: (x,), 2: (t, x)}.get(num_arguments(value), (t, x, args))
-    return jnp.asarray(value(*given), x.dtype)
+    if callable(value):
+        given = {1: (x,), 2: (t, x)}.get(num_arguments(value), (t, x, args))
+        value = value(*given)
+    return real(value, x.dtype, "A boundary value")
+
+
+def real(value: Any, dtype: Any, what: str) -> Any:
+    """A value as an array of this kind; a cast would keep the real part of complex ones."""
+    check_real(value, what)
+    return jnp.asarray(value, dtype)
+
+
+def check_real(value: Any, what: str) -> None:
+    """Raises `ValueError` for complex numbers."""
+    if any(map(jnp.iscomplexobj, jax.tree.leaves(value))):
+        raise ValueError(
+            f"{what} is complex. State real and imaginary part as a system."
+        )
 
 
 def num_arguments(function: Any) -> int:
@@ -39,7 +53,8 @@ def num_arguments(function: Any) -> int:
 
 def moves_in_time(value: Any) -> bool:
     """Whether a datum may change in time."""
-    return callable(value) and num_arguments(value) > 1
+    # One of `*args` is given the time too, as in `value_in_time`.
+    return callable(value) and num_arguments(value) != 1
 
 
 class Evolution(eqx.Module):
@@ -142,6 +157,9 @@ class Evolution(eqx.Module):
     def space_time(self, t0: float, t1: float) -> Problem:
         """The same statement as one problem for all times, with points `(t, x)`.
 
+        A problem holds no `args`: hand those of the evolution to
+        `sobng.solve(problem, ..., args=evolution.args)`.
+
         **Arguments:**
 
         - `t0`, `t1`: the interval of time.
@@ -173,20 +191,24 @@ class Evolution(eqx.Module):
 
 def initial_value(initial: Callable, x: Any, args: Any) -> Any:
     """Initial values from `initial(x)` or `initial(x, args)`."""
-    value: Any = initial(x, args) if takes_args(initial) else initial(x)
-    return jnp.asarray(value, x.dtype)
+    return real(_given(initial, x, args), x.dtype, "The initial value")
+
+
+def _given(initial: Any, x: Any, args: Any) -> Any:
+    return initial(x, args) if takes_args(initial) else initial(x)
 
 
 def _components(initial: Callable, dim: int, args: Any) -> int | None:
     point = jax.ShapeDtypeStruct((dim,), jnp.result_type(float))
     try:
-        value = jax.eval_shape(lambda x: initial_value(initial, x, args), point)
+        value = jax.eval_shape(lambda x: jnp.asarray(_given(initial, x, args)), point)
     except (TypeError, ValueError, IndexError) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise ValueError(
             f"The initial values cannot be evaluated at a point of shape ({dim},): "
             f"{lines[0].rstrip('.')}. Write them for one point of space."
         ) from error
+    check_real(value, "The initial value")
     if value.ndim > 1:
         raise ValueError(
             f"The initial values have shape {value.shape} at one point. Give a scalar, "
@@ -244,9 +266,9 @@ def _point_value(value: Any) -> Any:
     """A datum of `x`, `(t, x)` or `(t, x, args)` as one of a space-time point."""
     if not callable(value):
         return value
-    if num_arguments(value) == 3:
-        return lambda point, args: value_in_time(value, point[0], point[1:], args)
-    return lambda point: value_in_time(value, point[0], point[1:], None)
+    if num_arguments(value) in (1, 2):
+        return lambda point: value_in_time(value, point[0], point[1:], None)
+    return lambda point, args: value_in_time(value, point[0], point[1:], args)
 
 
 def second_order(
@@ -288,7 +310,7 @@ def second_order(
 
     def rhs(w, t, x, args):
         u = lambda x: w(x)[0]
-        rate = jnp.asarray(acceleration(u, t, x, args), x.dtype)
+        rate = real(acceleration(u, t, x, args), x.dtype, "`acceleration`")
         return jnp.stack([w(x)[1], rate])
 
     def start(x, args):
@@ -330,4 +352,4 @@ def _value_and_slope(value: Any) -> Any:
         at = lambda t: value_in_time(value, t, x, args)
         return jnp.stack(jax.jvp(at, (t,), (jnp.ones_like(t),)))
 
-    return moving if num_arguments(value) == 3 else lambda t, x: moving(t, x, None)
+    return (lambda t, x: moving(t, x, None)) if num_arguments(value) == 2 else moving
