@@ -38,9 +38,8 @@ class Progress:
     rejected: int = 0
     result: Any = None  # none while it goes on
     mask: Any = None
-    beyond: Any = (
-        None  # as in `Trip`; where the step that an event cut would have ended
-    )
+    beyond: Any = None
+    """As in `Trip`; after an event, where the step that it cut would have ended."""
 
 
 STUCK = 4
