@@ -64,7 +64,7 @@ def test_a_wider_network_is_the_same_function(out):
 
 def test_waves_are_as_short_as_the_problem_asks_for():
     problem, exact = oscillating(24)
-    stages = (sn.Attempt(max_steps=3), sn.Waves(width=32, max_steps=60))
+    stages = (sn.Attempt(max_steps=3), sn.Waves(width=64, max_steps=60))
     solution = sn.solve(problem, stages=stages, key=jax.random.key(0))
     assert sn.relative_errors(solution, exact)[0] < 1e-4
     assert solution.stats["params"] == 3 * 32 + 1
