@@ -67,7 +67,7 @@ def test_waves_are_as_short_as_the_problem_asks_for():
     stages = (sn.Attempt(max_steps=3), sn.Waves(width=64, max_steps=60))
     solution = sn.solve(problem, stages=stages, key=jax.random.key(0))
     assert sn.relative_errors(solution, exact)[0] < 1e-4
-    assert solution.stats["params"] == 3 * 32 + 1
+    assert solution.stats["params"] == 3 * 64 + 1
 
 
 def test_a_run_killed_in_a_wider_network_resumes(tmp_path):
