@@ -47,7 +47,7 @@ FOLLOWED = 1e-6
 COMPARED = 512
 """Fresh points at which two runs are compared."""
 
-LIMITS = (RESULTS.interrupted, RESULTS.nonlinear_max_steps_reached)
+FOR_GOOD = (RESULTS.interrupted, RESULTS.nonlinear_max_steps_reached)
 """How runs end after which no other one begins, whatever time is left."""
 
 
@@ -142,7 +142,7 @@ class Run:
 
     def limited(self, ladder: Ladder) -> bool:
         """Whether a limit ended the features, and leaves nothing to a network."""
-        if any(bool(ladder.result == end) for end in LIMITS):
+        if any(bool(ladder.result == end) for end in FOR_GOOD):
             return True
         # Features that were too slow to be made leave it most of the time.
         late = bool(ladder.result == RESULTS.time_limit_reached)
