@@ -31,7 +31,8 @@ class Waves(AbstractStage):
     a linear solve; their coefficients are not used. Where a solution oscillates tanh neurons
     stand in each other's way for long; where it has layers sines do, and the driver then
     undoes this stage. Only for a network that sobng chose, up to three dimensions, while
-    the estimate is above `1e-9` or there is none.
+    the estimate is above the user's `tolerance`, else `1e-9`, or there is none, and not after
+    an `Attempt` that over-fits its points.
 
     !!! example
 
