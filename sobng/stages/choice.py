@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
 
 from sobng.fields.mlp import MLP
 from sobng.problem import Energy, Problem
-from sobng.stages.features import COUNT, feature_field
+from sobng.stages.features import COUNT, feature_field, LOW
 from sobng.stages.last_layer import LastLayer
+from sobng.stages.network import few_sines
 from sobng.stages.stage import AbstractStage
 
 
@@ -22,5 +22,6 @@ def choose_field(
     linear = any(isinstance(stage, LastLayer) for stage in stages)
     if linear and dim in COUNT and isinstance(problem, Problem):
         return feature_field(dim, out, key)
-    activation = jnp.tanh if dim <= 3 else jnp.sin
-    return MLP(dim, out=out, width=64, depth=1, activation=activation, key=key)
+    if dim > LOW:
+        return few_sines(dim, out, key)
+    return MLP(dim, out=out, width=64, depth=1, key=key)

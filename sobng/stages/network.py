@@ -4,16 +4,17 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 
 from sobng.exact import impose
 from sobng.fields.algebra import entries, rebuild
 from sobng.fields.field import sizes_of
 from sobng.fields.mlp import MLP
+from sobng.fields.sine import sine
 from sobng.problem import Energy
 from sobng.solvers.gauss_newton import GaussNewton
 from sobng.stages.features import LOW
 from sobng.stages.stage import AbstractStage, Context, GOOD, settled
+from sobng.typing import Key
 
 
 WIDTH = {1: 15, 2: 30, 3: 30}
@@ -81,10 +82,16 @@ def fresh_network(context: Context) -> Any:
         if callable(u):
             _, out = sizes_of("Network", u, dim)
             key = jax.random.fold_in(context.key, i)
-            width, depth, activation = SINES, 1, jnp.sin
-            if dim <= LOW:
-                width, depth, activation = WIDTH[dim], 2, jnp.tanh
-            fields[name] = MLP(
-                dim, out=out, width=width, depth=depth, activation=activation, key=key
-            )
+            if dim > LOW:
+                fields[name] = few_sines(dim, out, key)
+            else:
+                fields[name] = MLP(dim, out=out, width=WIDTH[dim], depth=2, key=key)
     return impose(context.problem, rebuild(context.unknown, fields))
+
+
+def few_sines(dim: int, out: int | None, key: Key) -> MLP:
+    """A network of 64 sines, for many dimensions.
+
+    Their arguments are of size one, however many coordinates are added up there.
+    """
+    return MLP(dim, out=out, width=SINES, activation=sine, bandwidth=dim**-0.5, key=key)
