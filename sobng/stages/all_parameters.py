@@ -9,6 +9,7 @@ from sobng.problem import Energy
 from sobng.search.radius import RadiusSearch
 from sobng.solvers.gauss_newton import GaussNewton
 from sobng.solvers.natural_gradient import NaturalGradient
+from sobng.stages.attempt import PATIENT
 from sobng.stages.features import features_of, LOW
 from sobng.stages.network import fresh_network
 from sobng.stages.stage import AbstractStage, GOOD, settled
@@ -111,4 +112,7 @@ class AllParameters(AbstractStage):
             return NaturalGradient()
         if self.fresh is not None:
             return GaussNewton(search=RadiusSearch(ratio=CAREFUL))
+        if "attempt" in context.done:
+            # As it began: a plateau is not left by steps that are asked for more.
+            return GaussNewton(search=RadiusSearch(ratio=PATIENT))
         return GaussNewton()

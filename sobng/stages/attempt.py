@@ -3,6 +3,7 @@
 import equinox as eqx
 
 from sobng.problem import Energy
+from sobng.search.radius import RadiusSearch
 from sobng.solvers.adaptor import loss_of
 from sobng.solvers.gauss_newton import GaussNewton
 from sobng.stages.features import LOW, network_of
@@ -13,6 +14,8 @@ from sobng.system import System
 ENOUGH = 1e-9
 """The error below which no other network is tried."""
 
+PATIENT = 0.1
+"""The gain ratio asked of a step: many steps of few parameters are cheap, and end deeper."""
 
 SPOILT = 100.0
 """The held-out over the training loss from which on no other network is tried."""
@@ -60,7 +63,7 @@ class Attempt(AbstractStage):
         return None
 
     def solver(self, context):
-        return GaussNewton()
+        return GaussNewton(search=RadiusSearch(ratio=PATIENT))
 
 
 def may_choose(context: Context) -> bool:
