@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import sobng as sn
+from sobng.stages.choice import choose_field
 from sobng.stages.wider import doubled
 
 
@@ -103,3 +104,16 @@ def test_a_network_of_the_user_is_neither_replaced_nor_widened():
     )
     assert solution.stats["stages"] == ("all-parameters",)
     assert solution.stats["params"] == 3 * 6 + 1
+
+
+@pytest.mark.parametrize("dim", [4, 16])
+def test_sines_of_many_coordinates_have_arguments_of_size_one(dim):
+    cube = sn.Box((-1.0,) * dim, (1.0,) * dim)
+    laplace = sn.Condition(lambda u, x, args: sn.laplacian(u)(x), cube.interior)
+    problem = sn.Problem(laplace, sn.Dirichlet(cube.boundary, 1.0, name="walls"))
+    stages = sn.strategy("all-parameters")
+    field = choose_field(problem, stages, jax.random.key(0))
+    points = jax.random.uniform(jax.random.key(1), (500, dim), minval=-1, maxval=1)
+    arguments = points @ field.weights[0].T
+    assert 0.4 < jnp.std(arguments) < 0.8
+    assert field.activation is sn.sine
