@@ -112,6 +112,12 @@ def test_coincident_walls_count_once():
     assert np.isclose(touching.boundary.measure, 4 + 5 - 1)
 
 
+def test_domains_that_touch_have_no_factor_as_it_would_vanish_between_them():
+    touching = Box((0.0, 0.0), (1.0, 2.0)) | Box((1.0, 0.0), (2.0, 1.0))
+    assert not touching.boundary.has_factor
+    assert OVERLAP.boundary.has_factor and SNOWMAN.boundary.has_factor
+
+
 @settings(max_examples=15)
 @given(st.tuples(st.floats(-2, 2), st.floats(-2, 2)))
 def test_signs_follow_the_set_operations(point):
@@ -221,3 +227,24 @@ def test_solid_combinations_are_sampled():
 def test_bad_input_gets_a_sentence(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+SPLIT = Polygon([(0, 0), (0.5, 0), (1, 0), (1, 1), (0, 1)])
+
+
+def test_the_factor_of_an_edge_leaves_others_on_its_line_free():
+    ends = jnp.array([[0.25, 0.0], [0.75, 0.0]])
+    wanted, free = jax.vmap(SPLIT.part("edge_0").factor)(ends)
+    assert abs(wanted) < 1e-12 < 1e-2 < free
+
+
+def test_the_factor_of_a_split_side_vanishes_once():
+    slope = jax.grad(SPLIT.boundary.factor)(jnp.array([0.25, 0.0]))[1]
+    assert slope > 0.1
+
+
+def test_a_joined_boundary_knows_which_of_two_faces_in_a_plane_is_meant():
+    steps = Box((0, 0, 0), (1, 1, 1)) | Box((0.5, 0, 1), (1.5, 1, 2))
+    below, above = jnp.array([1.2, 0.5, 1.0]), jnp.array([0.2, 0.5, 1.0])
+    assert np.allclose(steps.boundary.normal(below), [0, 0, -1])
+    assert np.allclose(steps.boundary.normal(above), [0, 0, 1])

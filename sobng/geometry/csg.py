@@ -22,6 +22,10 @@ from sobng.geometry.slabs import enclosed_area, slab_rule
 from sobng.geometry.spacetime import SpaceTime
 
 
+SEAM_POINTS = 2048
+"""Points of a boundary at which it is asked whether it lies inside of a union."""
+
+
 class AbstractCombination(AbstractDomain):
     """What unions, intersections and differences share.
 
@@ -104,8 +108,9 @@ class Union(AbstractCombination):
         return disjunction([self.first.level(x), self.second.level(x)])
 
     def has_factor(self, names: tuple[str, ...]) -> bool:
-        # The factor of a part alone would vanish inside the other domain.
-        return set(names) == set(self.names)
+        # The factor of a part alone would vanish inside the other domain, and that of
+        # domains which touch where they do.
+        return set(names) == set(self.names) and not _has_seam(self)
 
     def factor(
         self, names: tuple[str, ...], x: Float[Array, " dim"]
@@ -307,6 +312,22 @@ def _curves_of(patch: AbstractPatch) -> tuple[Curve, ...]:
 def _all_curves(domain: AbstractCombination) -> tuple[Curve, ...]:
     patches = _surviving_patches(domain).values()
     return tuple(curve for patch in patches for curve in _curves_of(patch))
+
+
+@functools.lru_cache(maxsize=256)
+def _has_seam(union: Union) -> bool:
+    """Whether the boundaries of both domains run along each other inside of the union."""
+    lower, upper = union.bounds
+    size = float(np.max(upper - lower))
+    for one, other in ((union.first, union.second), (union.second, union.first)):
+        patch = one.patch(one.names)
+        points, _ = patch.rule(SEAM_POINTS)
+        step = 1e-7 * size * patch.normals(points, np)
+        shared = np.abs(np.asarray(other.signed(points, np))) <= 1e-12 * size
+        sides = [np.asarray(union.signed(points + d, np)) > 0 for d in (step, -step)]
+        if np.any(shared & sides[0] & sides[1]):
+            return True
+    return False
 
 
 @functools.lru_cache(maxsize=256)

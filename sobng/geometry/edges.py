@@ -131,17 +131,22 @@ def plan(
     reach = float(np.max(np.ptp(corners, axis=0)))
     left = {index for index, wanted in enumerate(chosen) if wanted}
     functions: list = []
+    along = [_lying_on(line, curves, 1e-12 * reach) for line in lines]
     for index in sorted(left):
-        # The domain lies on one side of the line: nothing is smoother than the line.
-        if np.min(lines[index](corners, np)) >= -1e-12 * reach:
+        # The domain lies on one side of the line: nothing is smoother than the line, once
+        # for all edges on it. It vanishes on those that are not wanted, too.
+        beside = np.min(lines[index](corners, np)) >= -1e-12 * reach
+        if index in left and beside and along[index] <= left:
             functions.append(lines[index])
-            left.remove(index)
+            left -= along[index]
     for ring in _rings(sizes)[1:]:
         if len(ring) <= 4 and left.issuperset(ring) and _is_convex(ring, curves):
             functions.append(Either(tuple(lines[index] for index in ring)))
             left.difference_update(ring)
     for one, two in _neighbours(sizes, curves):
-        if {one, two} <= left and _turn(curves[one], curves[two]) < 0:
+        bent = _turn(curves[one], curves[two]) < 0
+        alone = along[one] == {one} and along[two] == {two}
+        if {one, two} <= left and bent and alone:
             # Both lines must leave the domain beyond the far ends of their edges.
             rays = (
                 _ray(curves[one].stop, curves[one].start, reach),
@@ -182,6 +187,15 @@ def _is_convex(ring: list[int], curves: tuple[Curve, ...]) -> bool:
         np.max(Line(curves[i].start, curves[i].stop)(corners, np)) <= 1e-12 * reach
         for i in ring
     )
+
+
+def _lying_on(line: Line, curves: tuple[Curve, ...], tiny: float) -> set[int]:
+    """The edges that lie on a line."""
+
+    def lies(curve):
+        return np.all(np.abs(line(np.asarray([curve.start, curve.stop]), np)) <= tiny)
+
+    return {index for index, curve in enumerate(curves) if lies(curve)}
 
 
 def _ray(near: tuple, far: tuple, reach: float) -> np.ndarray:

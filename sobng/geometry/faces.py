@@ -50,7 +50,10 @@ class Faces(AbstractPatch):
         return points
 
     def gaps(self, x: Coords, xp: Module) -> Values:
-        return xp.min(self._all_gaps(x, xp), axis=-1)
+        # The planes go on beyond the faces.
+        lower, upper = constant(self.lower, x, xp), constant(self.upper, x, xp)
+        beyond = xp.maximum(lower - x, 0.0) + xp.maximum(x - upper, 0.0)
+        return xp.min(self._all_gaps(x, xp), axis=-1) + xp.sum(beyond, axis=-1)
 
     def normals(self, x: Coords, xp: Module) -> Coords:
         nearest = xp.argmin(self._all_gaps(x, xp), axis=-1)
