@@ -172,6 +172,17 @@ def test_graded_samples_find_layers_of_any_width():
         assert abs(found - 1) < 0.1
 
 
+@pytest.mark.parametrize("low, high", [(0.1, 0.8), (0.2, 1.2), (-1.0, 0.3)])
+def test_walls_keep_their_weight_where_corners_are_rounded(low, high):
+    box = Box((low, 0.0), (high, 1.0))
+    wall = box.part("left")
+    grading = Grading(*box.bounds, (1e-3, 1e-3))
+    _, weights = GradedRule(Gauss(200), grading)(wall, jr.key(0))
+    assert np.isclose(np.sum(weights), 1.0, rtol=1e-6)
+    _, weights = GradedSample(2048)(wall, jr.key(0))
+    assert abs(np.sum(weights) - 1) < 0.1
+
+
 def test_a_grading_wants_a_width_for_each_axis():
     with pytest.raises(ValueError, match="one positive width for each axis"):
         Grading((0.0, 0.0), (1.0, 1.0), (1e-3,))
