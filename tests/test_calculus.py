@@ -194,3 +194,11 @@ def test_wrong_input_is_refused_with_advice(operator, message):
     with pytest.raises(ValueError) as error:
         operator()
     assert message.lower() in str(error.value).lower()
+
+
+def test_the_laplacian_of_a_modulus_is_real_and_right():
+    u = lambda x: jnp.abs(jnp.exp(1j * x[0]) * (1 + x[1] ** 2)) ** 2
+    point = jnp.array([0.3, 0.7])
+    found = calculus.laplacian(u)(point)
+    assert jnp.isrealobj(found)
+    assert jnp.isclose(found, jnp.trace(jax.hessian(u)(point)))

@@ -169,7 +169,13 @@ def _chain(
 
 
 def _real(equation: Any) -> bool:
-    return all(jnp.issubdtype(v.aval.dtype, jnp.floating) for v in equation.outvars)
+    # Of a complex operand, too: its absolute value is real.
+    atoms = (*equation.invars, *equation.outvars)
+    mixed = any(jnp.issubdtype(a.aval.dtype, jnp.complexfloating) for a in atoms)
+    outvars = equation.outvars
+    return not mixed and all(
+        jnp.issubdtype(v.aval.dtype, jnp.floating) for v in outvars
+    )
 
 
 def _is_linear(name: str, carried: set[int]) -> bool:

@@ -31,6 +31,10 @@ def check_axes(x: Point, axes: Sequence[int] | None, name: str) -> tuple[int, ..
     dim = x.shape[0]
     if axes is None:
         return tuple(range(dim))
+    if not isinstance(axes, Sequence):
+        raise ValueError(
+            f"`{name}` needs a sequence of axes. Got `{axes!r}`. Write `axes=(0,)` for one."
+        )
     axes = tuple(axes)
     if len(axes) == 0 or not all(-dim <= axis < dim for axis in axes):
         raise ValueError(
