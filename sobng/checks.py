@@ -11,8 +11,8 @@ from jaxtyping import PyTree
 
 from sobng.fields.algebra import add, entries, rebuild
 from sobng.once import once
-from sobng.problem import Dirichlet, Energy, evaluate, Problem
-from sobng.problem.condition import residual_at
+from sobng.problem import Dirichlet, Energy, evaluate, Neumann, Problem, Robin
+from sobng.problem.condition import check_real, counted, residual_at
 
 
 SAMPLES = 4
@@ -93,14 +93,29 @@ def check_residuals(problem: Problem | Energy, unknown: PyTree, args: Any) -> No
                 f"{label} returns shape {got} at one point. It should return {wanted}: "
                 "write it for one point x of shape (dim,), sobng maps it over points."
             )
+        check_real(value, label)
 
     for condition in problem.conditions:
-        if isinstance(condition, Dirichlet):
+        if isinstance(condition, Dirichlet | Neumann | Robin):
             _check_datum(condition, unknown, args, dtype)
         shape_of(condition.residual, _label(condition), 1)
     _check_finite(problem, unknown, args, dtype)
     if isinstance(problem, Energy):
         shape_of(problem.density, "The energy density", 0)
+        _check_normalised(problem, unknown, dtype)
+
+
+def _check_normalised(energy: Energy, unknown, dtype) -> None:
+    if energy.normalise is None:
+        return
+    point = jax.ShapeDtypeStruct((energy.dim,), dtype)
+    shape = None if isinstance(unknown, dict) else jax.eval_shape(unknown, point).shape
+    if shape != ():
+        got = "a dict" if shape is None else f"values of shape {shape}"
+        raise ValueError(
+            f"`normalise` is for an energy of one scalar field. Got {got}. Leave it out, "
+            "and add a condition for the norm."
+        )
 
 
 def _label(condition) -> str:
@@ -144,7 +159,7 @@ def _finite(problem, unknown, args, tried) -> tuple[dict, dict]:
     return data, residuals
 
 
-def _check_datum(condition: Dirichlet, unknown, args, dtype) -> None:
+def _check_datum(condition: Dirichlet | Neumann | Robin, unknown, args, dtype) -> None:
     field = entries(unknown).get(condition.of)
     if field is None or not callable(field):
         raise ValueError(
@@ -154,6 +169,7 @@ def _check_datum(condition: Dirichlet, unknown, args, dtype) -> None:
         )
     point = jax.ShapeDtypeStruct((condition.region.dim,), dtype)
     shape = jax.eval_shape(field, point).shape
+    counted(condition.component, shape[0] if shape else None, condition.name)
     if isinstance(condition.component, tuple):
         shape = (len(condition.component),)
     elif condition.component is not None:
@@ -176,11 +192,14 @@ def check_determined(problem: Problem | Energy, unknown: PyTree, args: Any) -> N
         return
     dtype = _dtype(unknown)
     for name, field in entries(unknown).items():
-        if not callable(field) or getattr(field, "satisfies", ()):
+        if not callable(field):
             continue
         shape = jax.eval_shape(field, jax.ShapeDtypeStruct((problem.dim,), dtype)).shape
+        known = _fixed(problem, field, name, shape[0] if shape else None)
+        if np.all(known):
+            continue
         tried = {c.name: _points(c.region, dtype)[:2] for c in problem.conditions}
-        seen = np.asarray(_sees_constant(problem, unknown, args, tried, name))
+        seen = np.asarray(_sees_constant(problem, unknown, args, tried, name)) | known
         if not np.all(seen):
             which = "" if name is None else f" of '{name}'"
             part = f" in component {np.argmin(seen)}" if shape else ""
@@ -191,6 +210,18 @@ def check_determined(problem: Problem | Energy, unknown: PyTree, args: Any) -> N
             )
 
 
+def _fixed(problem, field, name, out) -> np.ndarray:
+    """For each component of a field, whether a condition that it obeys exactly tells its
+    level; of a condition that is not known it is assumed."""
+    names = set(getattr(field, "satisfies", ()))
+    data = [c for c in problem.conditions if isinstance(c, Dirichlet) and c.of == name]
+    own = [counted(c.component, out, c.name) for c in data if c.name in names]
+    if out is None or len(own) < len(names) or None in own:
+        return np.full(1 if out is None else out, bool(names))
+    chosen = set().union(*map(_set, own))
+    return np.asarray([component in chosen for component in range(out)])
+
+
 @once
 def _sees_constant(problem, unknown, args, tried, name):
     """For each component of a field, whether a constant in it changes a residual."""
@@ -198,18 +229,23 @@ def _sees_constant(problem, unknown, args, tried, name):
     point = jax.ShapeDtypeStruct((problem.dim,), dtype)
     shape = jax.eval_shape(entries(unknown)[name], point).shape
 
-    def change(condition, x, unit):
+    # What is not linear may not see a small constant beside zero.
+    levels = jnp.asarray([0.0, 0.7], dtype)
+
+    def change(condition, x, unit, level):
         shift = rebuild(unknown, {name: lambda _: unit if shape else unit[0]})
         _, change = jax.jvp(
             lambda c: condition.residual(add(unknown, shift, c), x, args),
-            (jnp.zeros((), dtype),),
+            (level,),
             (jnp.ones((), dtype),),
         )
         return jnp.any(change != 0)
 
     def seen(unit):
         at = [
-            jax.vmap(lambda x, c=c: change(c, x, unit))(tried[c.name])
+            jax.vmap(
+                lambda x, c=c: jax.vmap(lambda level: change(c, x, unit, level))(levels)
+            )(tried[c.name])
             for c in problem.conditions
         ]
         return jnp.any(jnp.concatenate(at))
@@ -256,7 +292,7 @@ def _picked(condition, x, args, first, second):
         return value
     shared = sorted(_set(a if a is not None else b) & _set(b if b is not None else a))
     own = condition.component
-    index = shared if own is None else [list(_set(own)).index(s) for s in shared]
+    index = shared if own is None else [list(own).index(s) for s in shared]
     return value[np.asarray(index)]
 
 
@@ -272,7 +308,7 @@ def _common_points(first: Dirichlet, second: Dirichlet):
         lower, upper = domain.bounds
         random = np.random.default_rng(0).uniform(size=(3, domain.dim))
         for (i, s), (j, t) in itertools.product(one.faces, two.faces):
-            if i == j:
+            if i == j and s != t:
                 continue
             for unit in random:
                 x = lower + unit * (upper - lower)

@@ -44,17 +44,17 @@ def observed(observe: Any = None) -> Callable[[Unknown, Point], Array]:
     **Returns:** `observation(u, x)`, an array.
 
     **Raises:** `ValueError` if `observe` is of another kind; at the call, if a dict has
-    not exactly one field, or not the key.
+    not exactly one field, or not the key, or a field not so many components.
     """
     if observe is None:
         return _value
     if isinstance(observe, str):
         return lambda u, x: _entry(u, observe, x)
     if _is_index(observe):
-        return lambda u, x: _value(u, x)[observe]
+        return lambda u, x: _components(_value(u, x), observe)
     if isinstance(observe, list | tuple) and observe and all(map(_is_index, observe)):
         indices = np.asarray(observe)
-        return lambda u, x: _value(u, x)[indices]
+        return lambda u, x: _components(_value(u, x), indices)
     if callable(observe):
         return _of_function(observe)
     raise ValueError(
@@ -65,6 +65,17 @@ def observed(observe: Any = None) -> Callable[[Unknown, Point], Array]:
 
 def _is_index(value: Any) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def _components(value: Array, indices: Any) -> Array:
+    # JAX would take the last one for any that is not there.
+    out = value.shape[0] if value.ndim else 0
+    if not np.all((-out <= np.asarray(indices)) & (np.asarray(indices) < out)):
+        raise ValueError(
+            f"`observe` is a component of the field's value. Got {indices!r}, and values "
+            f"of shape {value.shape}. Leave it out for a scalar."
+        )
+    return value[indices]
 
 
 def _value(u: Unknown, x: Point) -> Array:

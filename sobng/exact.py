@@ -17,7 +17,9 @@ from sobng.fields.lift import BoxLift
 from sobng.fields.polynomial import PolynomialLift
 from sobng.fields.scaled import Scaled
 from sobng.fields.stretched import Stretched
+from sobng.geometry.region import Region
 from sobng.problem import Dirichlet, Energy, Problem, takes_args
+from sobng.problem.condition import counted
 from sobng.typing import Point, Value
 
 
@@ -80,19 +82,27 @@ def _wanted(condition: Dirichlet, name: str | None) -> bool:
     return condition.exact is not False and condition.of == name
 
 
-def _possible(condition: Dirichlet) -> bool:
-    """Whether geometry and data allow an exact condition; `exact=True` insists."""
-    if takes_args(condition.value) or not condition.region.has_factor:
-        if condition.exact:
-            why = (
-                "its value depends on `args`"
-                if takes_args(condition.value)
-                else "no function is known that vanishes on just this part"
-            )
-            raise ValueError(
-                f"Condition '{condition.name}' cannot be exact: {why}. Leave `exact` "
-                "out for a penalty."
-            )
+def _obstacle(condition: Dirichlet, domain: Any) -> str | None:
+    """Why geometry or data do not allow an exact condition."""
+    if takes_args(condition.value):
+        return "its value depends on `args`"
+    if condition.region.domain != domain:
+        # Its factor vanishes on parts that are longer, or elsewhere.
+        return "its region is a part of another domain than the problem's"
+    if not condition.region.has_factor:
+        return "no function is known that vanishes on just this part"
+    return None
+
+
+def _possible(condition: Dirichlet, domain: Any) -> bool:
+    """Whether a condition is to be exact; `exact=True` insists."""
+    obstacle = _obstacle(condition, domain)
+    if obstacle is not None and condition.exact:
+        raise ValueError(
+            f"Condition '{condition.name}' cannot be exact: {obstacle}. Leave `exact` "
+            "out for a penalty."
+        )
+    if obstacle is not None:
         return False
     simple = not callable(condition.value) or condition.region.dim <= MAX_LIFTED_DIM
     return simple or condition.exact is True
@@ -152,11 +162,12 @@ def _constrain(field: Any, conditions: list[Dirichlet], dim: int) -> Any:
     _, out = sizes_of("impose", field, dim)
     dtype = _dtype(field)
     lifts, factors, satisfies, spoiled = [], [], set(), set()
+    chosen = [counted(c.component, out, c.name) for c in conditions]
     for component in range(1 if out is None else out):
         data = []
-        for condition in conditions:
-            if _concerns(condition.component, component, out):
-                index = _index(condition.component, component, out)
+        for condition, own in zip(conditions, chosen, strict=True):
+            if _concerns(own, component, out):
+                index = _index(own, component, out)
                 data.append((condition, Component(condition.value, index)))
         lift, exact = _lift(data, dtype) if data else (None, True)
         names = {condition.name for condition, _ in data}
@@ -171,7 +182,7 @@ def _constrain(field: Any, conditions: list[Dirichlet], dim: int) -> Any:
             spoiled |= names
             data, lift = [], None
         satisfies |= names
-        parts = tuple(condition.region.factor for condition, _ in data)
+        parts = _factors([condition.region for condition, _ in data])
         lifts.append(lift)
         factors.append(Product(parts) if parts else None)
     if spoiled:
@@ -188,6 +199,21 @@ def _constrain(field: Any, conditions: list[Dirichlet], dim: int) -> Any:
     return Constrained(field, lift, factor=factor, satisfies=sorted(satisfies), dim=dim)
 
 
+def _factors(regions: list[Region]) -> tuple[Callable, ...]:
+    """What vanishes on the regions, but once only on parts that are in two of them: where
+    a factor is squared the field has no slope of its own."""
+
+    def needless(index, region):
+        own = set(region.names)
+        others = [set(other.names) for other in regions]
+        return any(
+            own < other or (own == other and place < index)
+            for place, other in enumerate(others)
+        )
+
+    return tuple(r.factor for i, r in enumerate(regions) if not needless(i, r))
+
+
 _Chosen = int | tuple[int, ...] | None
 
 
@@ -196,7 +222,7 @@ def _concerns(chosen: _Chosen, component: int, out: int | None) -> bool:
     if out is None or chosen is None:
         return True
     if isinstance(chosen, int):
-        return chosen % out == component
+        return chosen == component
     return component in chosen
 
 
@@ -245,7 +271,9 @@ def impose(problem: Problem | Energy, unknown: PyTree) -> PyTree:
             return field
         if isinstance(field, AbstractField) and not _is_scaled(field):
             field = Scaled(field, lower, upper, dtype=_dtype(field))
-        conditions = [c for c in data if _wanted(c, name) and _possible(c)]
+        conditions = [
+            c for c in data if _wanted(c, name) and _possible(c, problem.domain)
+        ]
         return _constrain(field, conditions, problem.dim) if conditions else field
 
     return rebuild(unknown, {k: one(k, v) for k, v in entries(unknown).items()})

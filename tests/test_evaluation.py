@@ -49,6 +49,7 @@ def test_every_way_to_observe_is_understood(observe, u, value):
 BAD = {
     "a number that is no component": (lambda: observed(0.5), "component"),
     "no components": (lambda: observed(()), "component"),
+    "too few components": (lambda: observed(7)(scalar, POINT), "component"),
     "two fields": (lambda: observed()({"u": scalar, "v": scalar}, POINT), "`observe="),
     "no such key": (lambda: observed("w")({"u": scalar}, POINT), "'w'"),
     "a key of one field": (lambda: observed("w")(scalar, POINT), "a single field"),

@@ -211,6 +211,42 @@ def test_data_hold_exactly_on_every_domain(name, insists, getkey):
     assert jnp.allclose(jax.vmap(field)(x), jax.vmap(data)(x), rtol=0, atol=1e-11)
 
 
+def equation_on(domain):
+    return sn.Condition(
+        lambda u, x, args: sn.laplacian(u)(x), domain.interior, name="equation"
+    )
+
+
+def test_a_value_on_a_part_of_another_domain_is_a_penalty(getkey):
+    square = sn.Box((0.0, 0.0), (1.0, 1.0))
+    electrode = sn.Box((0.2, 0.0), (0.8, 1.0)).part("bottom")
+    problem = sn.Problem(equation_on(square), sn.Dirichlet(electrode, 1.0))
+    field = sn.impose(problem, sn.MLP(2, width=4, key=getkey()))
+    assert getattr(field, "satisfies", ()) == ()
+
+
+def test_components_may_be_counted_from_the_back(getkey):
+    square = sn.Box((0.0, 0.0), (1.0, 1.0))
+    wall = sn.Dirichlet(square.boundary, jnp.array([1.0, 2.0]), component=(0, -1))
+    problem = sn.Problem(equation_on(square), wall)
+    field = sn.impose(problem, sn.MLP(2, out=2, width=4, key=getkey()))
+    assert jnp.allclose(field(jnp.array([0.0, 0.3])), jnp.array([1.0, 2.0]))
+
+
+def test_a_value_that_is_given_twice_leaves_the_slope_free(getkey):
+    square = sn.Box((0.0, 0.0), (1.0, 1.0))
+    walls = sn.Dirichlet(square.boundary, 0.0)
+    top = sn.Dirichlet(square.part("top"), 0.0)
+    problem = sn.Problem(equation_on(square), walls, top)
+    field = sn.impose(problem, sn.MLP(2, width=4, key=getkey()))
+    once = sn.impose(
+        sn.Problem(equation_on(square), walls), sn.MLP(2, width=4, key=getkey())
+    )
+    point = jnp.array([0.5, 1.0])
+    assert field.factor is not None and once.factor is not None
+    assert jax.grad(field.factor)(point)[1] == jax.grad(once.factor)(point)[1] != 0
+
+
 def test_rough_data_cannot_be_insisted_upon(getkey):
     wall = sn.Dirichlet(DISK.boundary, lambda x: jnp.abs(x[1]), exact=True)
     equation = sn.Condition(

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import pytest
 
 import sobng as sn
-from sobng.checks import check_statement
+from sobng.checks import check_corners, check_statement
 
 
 SQUARE = sn.Box((0.0, 0.0), (1.0, 1.0))
@@ -80,6 +80,15 @@ def undefined(u, x, args):
     return sn.laplacian(u)(x) + jnp.log(-1.0 - x[0])
 
 
+def wave(u, x, args):
+    return sn.laplacian(u)(x) * jnp.exp(1j * x[0])
+
+
+def stokes(u, x, args):
+    viscous = sn.laplacian(lambda y: u(y)[:2])(x) - sn.gradient(lambda y: u(y)[2])(x)
+    return jnp.append(viscous, sn.divergence(lambda y: u(y)[:2])(x))
+
+
 SOLVES = {
     "matrix residual": (sn.Problem(pde(vector_residual), wall()), FIELD, "shape"),
     "residual indexes a scalar": (sn.Problem(pde(blind), wall()), FIELD, "pde"),
@@ -136,6 +145,47 @@ SOLVES = {
         None,
         "disagree",
     ),
+    "two values on one face": (
+        sn.Problem(pde(), wall(), wall(1.0, SQUARE.part("top"), name="lid")),
+        FIELD,
+        "disagree",
+    ),
+    "exact on another domain": (
+        sn.Problem(
+            pde(), wall(1.0, sn.Box((0.2, 0.0), (0.8, 1.0)).part("bottom"), exact=True)
+        ),
+        FIELD,
+        "another domain",
+    ),
+    "a component that is not there": (
+        sn.Problem(pde(), wall(component=(0, 5))),
+        sn.MLP(2, out=2, width=4, key=KEY),
+        "component 5",
+    ),
+    "a slope of the wrong shape": (
+        sn.Problem(pde(), sn.Neumann(SQUARE.boundary, jnp.ones(2), name="flux")),
+        FIELD,
+        "shape",
+    ),
+    "complex residual": (sn.Problem(pde(wave), wall()), FIELD, "complex"),
+    "complex data": (
+        sn.Problem(pde(), wall(lambda x: jnp.exp(1j * x[0]), exact=False)),
+        FIELD,
+        "complex",
+    ),
+    "a flow whose pressure has no level": (
+        sn.Problem(
+            pde(stokes),
+            wall(jnp.zeros(2), component=(0, 1)),
+        ),
+        sn.MLP(2, out=3, width=4, key=KEY),
+        "up to a constant in component 2",
+    ),
+    "a norm of two components": (
+        sn.Energy(lambda u, x, args: jnp.sum(u(x) ** 2), SQUARE, normalise="l2"),
+        sn.MLP(2, out=2, width=4, key=KEY),
+        "one scalar field",
+    ),
     "exact value that depends on args": (
         sn.Problem(pde(), wall(lambda x, args: args, exact=True)),
         FIELD,
@@ -163,3 +213,18 @@ def test_a_covered_boundary_is_none():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         check_statement(problem, FIELD, None)
+
+
+def test_a_level_that_only_a_power_fixes_is_seen():
+    def balance(u, x, args):
+        return u(x) ** 3 - 1 - sn.laplacian(u)(x)
+
+    flux = sn.Neumann(SQUARE.boundary, 0.0, name="flux")
+    zero = jax.tree.map(jnp.zeros_like, FIELD)
+    check_statement(sn.Problem(pde(balance), flux), zero, None)
+
+
+def test_components_are_compared_in_the_order_they_are_given():
+    left = wall(jnp.array([2.0, 1.0]), SQUARE.part("left"), component=(1, 0))
+    bottom = wall(jnp.array([1.0, 2.0]), SQUARE.part("bottom"), name="bottom")
+    check_corners(sn.Problem(pde(), left, bottom), None)

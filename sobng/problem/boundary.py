@@ -55,7 +55,7 @@ class Dirichlet(AbstractCondition):
     ):
         """**Arguments:**
 
-        - `region`: a boundary part.
+        - `region`: a boundary part; in an interior the value is a penalty.
         - `value`: a number, an array, or a function `value(x)` or `value(x, args)` of
             one point. It is only ever evaluated on the region.
         - `exact`: `True` imposes the value by a wrapper around the field, `False` by a

@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
+import numpy as np
 
 from sobng.geometry.region import Region
 from sobng.norms import SobolevNorm
@@ -152,10 +154,24 @@ def takes_args(value: Any) -> bool:
 def evaluate(value: Any, x, args):
     """A datum at a point: a number, an array, `value(x)` or `value(x, args)`."""
     if takes_args(value):
-        return jnp.asarray(value(x, args), x.dtype)
-    if callable(value):
-        return jnp.asarray(value(x), x.dtype)
-    return jnp.asarray(value, x.dtype)
+        value = value(x, args)
+    elif callable(value):
+        value = value(x)
+    return real(value, x.dtype, "A value of a condition")
+
+
+def real(value: Any, dtype: Any, what: str) -> Any:
+    """A value as an array of this kind; a cast would keep the real part of complex ones."""
+    check_real(value, what)
+    return jnp.asarray(value, dtype)
+
+
+def check_real(value: Any, what: str) -> None:
+    """Raises `ValueError` for complex numbers."""
+    if any(map(jnp.iscomplexobj, jax.tree.leaves(value))):
+        raise ValueError(
+            f"{what} is complex. State real and imaginary part as a system."
+        )
 
 
 def pick(of: str | None, component: int | Sequence[int] | None):
@@ -172,6 +188,25 @@ def pick(of: str | None, component: int | Sequence[int] | None):
 
 
 def as_static(component):
-    if component is None or isinstance(component, int):
-        return component
+    if component is None:
+        return None
+    if isinstance(component, int | np.integer):
+        return int(component)
     return tuple(int(c) for c in component)
+
+
+def counted(component: int | tuple[int, ...] | None, out: int | None, name: str):
+    """The component or components that a condition speaks of, counted from the front.
+
+    **Raises:** `ValueError` for one that a field of `out` components does not have.
+    """
+    if component is None or out is None:
+        return component
+    single = isinstance(component, int)
+    for one in (component,) if single else component:
+        if not -out <= one < out:
+            raise ValueError(
+                f"Condition '{name}' speaks of component {one} of a field with {out}. "
+                f"Choose from 0 to {out - 1}."
+            )
+    return component % out if single else tuple(one % out for one in component)

@@ -15,7 +15,13 @@ from sobng.geometry.domain import AbstractDomain
 from sobng.geometry.region import Region
 from sobng.geometry.spacetime import SpaceTime
 from sobng.problem.boundary import Dirichlet, Neumann, Periodic, Robin
-from sobng.problem.condition import AbstractCondition, Condition, takes_args
+from sobng.problem.condition import (
+    AbstractCondition,
+    check_real,
+    Condition,
+    real,
+    takes_args,
+)
 from sobng.problem.problem import check_names, Problem
 
 
@@ -25,20 +31,6 @@ def value_in_time(value: Any, t: Any, x: Any, args: Any) -> Any:
         given = {1: (x,), 2: (t, x)}.get(num_arguments(value), (t, x, args))
         value = value(*given)
     return real(value, x.dtype, "A boundary value")
-
-
-def real(value: Any, dtype: Any, what: str) -> Any:
-    """A value as an array of this kind; a cast would keep the real part of complex ones."""
-    check_real(value, what)
-    return jnp.asarray(value, dtype)
-
-
-def check_real(value: Any, what: str) -> None:
-    """Raises `ValueError` for complex numbers."""
-    if any(map(jnp.iscomplexobj, jax.tree.leaves(value))):
-        raise ValueError(
-            f"{what} is complex. State real and imaginary part as a system."
-        )
 
 
 def num_arguments(function: Any) -> int:
