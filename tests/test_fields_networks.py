@@ -104,6 +104,30 @@ def test_bandwidth_one_changes_nothing_and_two_does(name, getkey, point):
     assert jnp.abs(rescale(2.0) - field(point)) > 1e-8
 
 
+class Exponential(eqx.Module):
+    """A module of the user's, positive and linear in nothing."""
+
+    network: fields.MLP
+
+    def __call__(self, x):
+        return jnp.exp(self.network(x))
+
+
+def test_a_network_inside_a_module_of_the_user_is_not_taken_for_linear(getkey):
+    own = Exponential(fields.MLP(2, key=getkey()))
+    assert not any(jax.tree.leaves(fields.linear_leaves(own)))
+    partial = jax.tree_util.Partial(lambda u, x: jnp.exp(u(x)), own.network)
+    assert not any(jax.tree.leaves(fields.linear_leaves(partial)))
+    marked = fields.linear_leaves({"own": own, "plain": (own.network,)})
+    assert not any(jax.tree.leaves(marked["own"]))
+    assert marked["plain"][0].weights == (False, True)
+
+
+def test_the_bandwidth_of_a_module_of_the_user_stays(getkey):
+    own = Exponential(fields.MLP(2, key=getkey()))
+    assert eqx.tree_equal(fields.with_bandwidth({"u": own}, 2.0), {"u": own})
+
+
 def test_bandwidth_reaches_fields_in_any_tree(getkey, point):
     unknown = {"u": fields.MLP(2, key=getkey()), "k": jnp.ones(3)}
     twice = fields.with_bandwidth(unknown, 2.0)
