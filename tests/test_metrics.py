@@ -252,6 +252,12 @@ def test_a_scale_of_zero_leaves_an_axis_out():
     assert jnp.allclose(gram, gram_of(sn.LocalMetric(own), system), rtol=1e-12)
 
 
+def test_a_whole_order_is_the_same_as_a_float():
+    assert eqx.tree_equal(sn.SobolevMetric(2.0), sn.SobolevMetric(2))
+    assert eqx.tree_equal(sn.SobolevMetric(0.0), sn.SobolevMetric(0))
+    assert sn.SobolevMetric(-1.0).norm is not None
+
+
 def test_sums_and_multiples_are_those_of_the_gram_matrices():
     system = make_system()
     one, two = sn.SobolevMetric(1), sn.FisherRaoMetric()
