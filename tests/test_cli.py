@@ -49,6 +49,8 @@ def case(*, height=1.0, accuracy=1e-2, width=8):
     )
 '''
 
+TAGS = 'tags=("smooth", "tiny")'
+
 KEYS = [
     *("name", "seed", "rel_l2", "rel_h1", "loss", "steps", "seconds"),
     *("compile_seconds", "result", "error_estimate", "params", "rows"),
@@ -67,6 +69,7 @@ FILES = {
     "number.py": "case = 3\n",
     "wrong.py": "def case():\n    return 3\n",
     "breaks.py": "def case(*, a=1):\n    return a[0]\n",
+    "names.py": LINE.replace(TAGS, 'quantities={"loss": (lambda s: 1.0, 1.0)}'),
     "binary.py": "\0\1\2",
     "notes.txt": LINE,
 }
@@ -86,6 +89,7 @@ BAD = {
     "case is a number": ("run {}/number.py", "case"),
     "case returns a number": ("run {}/wrong.py", "Case"),
     "case breaks": ("run {}/breaks.py", "TypeError"),
+    "a quantity of a taken name": ("run {}/names.py", "'loss'"),
     "unknown option": ("run {}/line.py --option colour=1", "colour"),
     "option of wrong value": ("run {}/line.py --option height=-1", "height"),
     "option of wrong type": ("run {}/line.py --option height=[1,", "height"),

@@ -8,6 +8,14 @@ from collections.abc import Sequence
 from typing import Any
 
 
+FIELDS = (
+    *("name", "seed", "rel_l2", "rel_h1", "loss", "steps", "seconds"),
+    *("compile_seconds", "result", "error_estimate", "params", "rows"),
+    *("device", "dtype", "peak_memory_bytes"),
+)
+"""Of the JSON object; the quantities of a case follow."""
+
+
 class Unusable(Exception):
     """Input that cannot be used; the message is one line for standard error."""
 

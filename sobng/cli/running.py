@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sobng.cli.output import number, show_table, Unusable
+from sobng.cli.output import FIELDS, number, show_table, Unusable
 from sobng.collocation import discretise
 from sobng.evaluation import float_dtype, relative_errors
 from sobng.evolve.evolve import evolve
@@ -69,6 +69,7 @@ class Run:
             "dtype": stats.get("dtype"),
             "peak_memory_bytes": peak_memory(),
         }
+        assert tuple(record) == FIELDS
         for label, (value, error) in self.quantities.items():
             record |= {label: value, f"{label}_error": error}
         return {key: number(value) for key, value in record.items()}
