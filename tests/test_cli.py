@@ -2,6 +2,7 @@
 
 import json
 import sys
+import types
 
 import jax
 import jax.export
@@ -50,6 +51,21 @@ def case(*, height=1.0, accuracy=1e-2, width=8):
 '''
 
 TAGS = 'tags=("smooth", "tiny")'
+
+HEAT = '''"""A rod that cools."""
+
+import jax.numpy as jnp
+
+import sobng as sn
+
+
+def case():
+    rod = sn.Interval(0.0, 1.0)
+    rhs = lambda u, t, x, args: sn.laplacian(u)(x)
+    problem = sn.Evolution(rhs, lambda x: jnp.sin(x[0]), rod)
+    reference = lambda t, x: jnp.exp(-t) * jnp.sin(x[0])
+    return sn.Case("heat", problem, None, reference=reference)
+'''
 
 KEYS = [
     *("name", "seed", "rel_l2", "rel_h1", "loss", "steps", "seconds"),
@@ -172,6 +188,36 @@ def test_a_run_short_of_its_accuracy_ends_with_3(folder, capsys):
     assert main([*arguments, "--option", "accuracy=1e-30"]) == 3
     printed = capsys.readouterr()
     assert printed.out == printed.err == ""
+
+
+def found(field, **facts):
+    """A solution that took no time."""
+    stats = {"loss": 0.1, "num_steps": 3, "seconds": 0.1, "compile_seconds": 0.2}
+    return sn.Solution(
+        field, result=sn.RESULTS.converged, stats=stats, history={}, **facts
+    )
+
+
+@pytest.mark.parametrize(("end", "code"), [(1.0, 0), (0.5, 3)])
+def test_an_evolution_without_a_goal_has_to_come_to_its_last_time(
+    end, code, folder, monkeypatch
+):
+    (folder / "heat.py").write_text(HEAT)
+    field = lambda x: jnp.exp(-end) * jnp.sin(x[0])
+    last = found(field, domain=sn.Interval(0.0, 1.0))
+    last.stats["loss"] = None
+    evolved = types.SimpleNamespace(
+        field=field, t1=end, result=sn.RESULTS.successful, snapshot=lambda: last
+    )
+    monkeypatch.setattr("sobng.cli.running.evolve", lambda *_, **__: evolved)
+    drawn = []
+    draw = lambda field, domain, reference, **_: drawn.append(reference)
+    monkeypatch.setattr("sobng.cli.commands.plot_solution", draw)
+    arguments = ["run", str(folder / "heat.py"), "--quiet", "--out", str(folder)]
+    assert main(arguments) == code
+    # The field of another time is not compared with the reference at the last one.
+    (reference,) = drawn
+    assert (reference is not None) == (end == 1.0)
 
 
 @pytest.mark.slow

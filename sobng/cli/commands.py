@@ -77,8 +77,11 @@ def save(case: Case, runs: Sequence[Run], folder: pathlib.Path) -> None:
     try:
         if isinstance(case.problem, Evolution):
             end = case.options.get("t1", 1.0)
-            last = None if reference is None else partial(reference, end)
-            observe = None if last is None else case.observe
+            last = None
+            # A run that stopped before has no error, and its field is of another time.
+            if reference is not None and runs[0].rel_l2 is not None:
+                last = partial(reference, end)
+            observe = None if reference is None else case.observe
             plot_solution(solution.field, domain, last, observe=observe, path=picture)
             return
         plot_comparison(

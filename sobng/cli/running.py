@@ -17,6 +17,7 @@ from sobng.fields.mlp import MLP
 from sobng.geometry import SpaceTime
 from sobng.problem import Case, Evolution
 from sobng.records import TextProgress
+from sobng.results import RESULTS
 from sobng.solution import Solution
 from sobng.solve import solve
 from sobng.stages.strategy import strategy
@@ -48,6 +49,8 @@ class Run:
     rel_h1: float | None
     quantities: dict[str, tuple[float, float]]
     """The value and the relative error of each quantity of the case."""
+    ended: bool = True
+    """Whether an evolution came to its last time, or to an event of the user."""
 
     def record(self, name: str, seed: int) -> dict[str, Any]:
         """The fields of the JSON line."""
@@ -148,7 +151,8 @@ def _evolve_case(
             progress.close()
     errors = (None, None)
     end = found.t1
-    if case.reference is not None and end >= case.options.get("t1", 1.0) * (1 - 1e-9):
+    whole = end >= case.options.get("t1", 1.0) * (1 - 1e-9)
+    if case.reference is not None and whole:
         reference = case.reference
         errors = relative_errors(
             found.field,
@@ -157,7 +161,8 @@ def _evolve_case(
             observe=case.observe,
         )
     last = found.snapshot()
-    return Run(label, last, *errors, _quantities(case, last))
+    ended = whole or bool(found.result == RESULTS.event_occurred)
+    return Run(label, last, *errors, _quantities(case, last), ended)
 
 
 def make_field(case: Case, key: jax.Array) -> Any:
@@ -206,12 +211,16 @@ def compare(
 
 
 def reached(case: Case, run: Run) -> bool:
-    """Whether a run was as accurate as its case asks for."""
+    """Whether a run was as accurate as its case asks for, and came to its end."""
+    if not run.ended:
+        return False
     if case.reference is not None and case.accuracy is not None:
         return run.rel_l2 is not None and run.rel_l2 <= case.accuracy
     if run.quantities and case.accuracy is not None:
         return all(error <= case.accuracy for _, error in run.quantities.values())
     goal = case.options.get("tolerance") or case.accuracy
+    if goal is None and isinstance(case.problem, Evolution):
+        return True  # it has no loss, and came to its last time
     if goal is None:
         return number(run.solution.stats["loss"]) is not None
     return run.solution.error is not None and run.solution.error <= goal
