@@ -50,6 +50,8 @@ def case(*, height=1.0, accuracy=1e-2, width=8):
     )
 '''
 
+REFERENCE = "4.0 * height * x[0] * (1.0 - x[0])"
+
 TAGS = 'tags=("smooth", "tiny")'
 
 HEAT = '''"""A rod that cools."""
@@ -196,6 +198,66 @@ def found(field, **facts):
     return sn.Solution(
         field, result=sn.RESULTS.converged, stats=stats, history={}, **facts
     )
+
+
+def solved(monkeypatch, field):
+    """Lets `sobng run` find this field at once."""
+    solution = found(field, domain=sn.Interval(0.0, 1.0))
+    monkeypatch.setattr("sobng.cli.running.solve", lambda *_, **__: solution)
+
+
+@pytest.mark.parametrize(
+    ("reference", "words"),
+    [
+        ("0.0 * x[0]", "No error: The reference vanishes"),
+        ("jnp.stack([x[0], x[0]])", "No error: The field gives values of shape"),
+        ("undefined", "No error: NameError"),
+    ],
+)
+def test_a_solution_outlives_a_reference_that_cannot_be_compared_with(
+    reference, words, folder, monkeypatch, capsys
+):
+    (folder / "other.py").write_text(LINE.replace(REFERENCE, reference))
+    solved(monkeypatch, lambda x: x[0])
+    arguments = ["run", str(folder / "other.py"), "--quiet", "--out", str(folder)]
+    assert main([*arguments, "--json", str(folder / "other.json")]) == 3
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith(words)
+    assert all(line.startswith(("No error: ", "No picture: ")) for line in lines)
+    assert json.loads((folder / "other.json").read_text())["rel_l2"] is None
+    assert (folder / "line.sobng").exists()
+
+
+def test_a_picture_that_cannot_be_drawn_costs_no_json(folder, monkeypatch, capsys):
+    text = LINE.replace(f"reference=lambda x: {REFERENCE},", "")
+    (folder / "pair.py").write_text(text)
+    solved(monkeypatch, {"u": lambda x: x[0], "v": lambda x: x[0]})
+    arguments = ["run", str(folder / "pair.py"), "--quiet", "--out", str(folder)]
+    assert main([*arguments, "--json", "-"]) == 3
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["loss"] == 0.1
+    assert printed.err.startswith("No picture: ") and "observe=" in printed.err
+
+
+def test_a_quantity_is_judged_absolutely_where_its_exact_value_is_zero(
+    folder, monkeypatch, capsys
+):
+    quantities = """quantities={
+            "zero": (lambda s: 0.5, 0.0),
+            "two": (lambda s: 1.0, 2.0),
+            "broken": (lambda s: s.nothing, 1.0),
+        }"""
+    (folder / "numbers.py").write_text(LINE.replace(TAGS, quantities))
+    solved(monkeypatch, lambda x: x[0])
+    arguments = ["run", str(folder / "numbers.py"), "--json"]
+    assert main([*arguments, str(folder / "a.json")]) == 3
+    printed = capsys.readouterr()
+    assert "zero 0.5, absolute error 5.0e-01" in printed.out
+    assert "two 1, relative error 5.0e-01" in printed.out
+    assert "No broken: AttributeError" in printed.err
+    record = json.loads((folder / "a.json").read_text())
+    assert record["zero_error"] == record["two_error"] == 0.5
+    assert record["broken"] is None and record["broken_error"] is None
 
 
 @pytest.mark.parametrize(("end", "code"), [(1.0, 0), (0.5, 3)])

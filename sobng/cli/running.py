@@ -1,15 +1,16 @@
 """Solving cases: alone, or beside the rivals."""
 
 import dataclasses
+import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sobng.cli.output import FIELDS, number, show_table, Unusable
+from sobng.cli.output import FIELDS, number, say_missing, show_table, Unusable
 from sobng.collocation import discretise
 from sobng.evaluation import float_dtype, relative_errors
 from sobng.evolve.evolve import evolve
@@ -49,6 +50,8 @@ class Run:
     rel_h1: float | None
     quantities: dict[str, tuple[float, float]]
     """The value and the relative error of each quantity of the case."""
+    absolute: frozenset[str] = frozenset()
+    """Those whose exact value is zero, and whose error is absolute."""
     ended: bool = True
     """Whether an evolution came to its last time, or to an event of the user."""
 
@@ -102,10 +105,20 @@ def run_case(
     finally:
         if progress is not None:
             progress.close()
-    errors = (None, None)
-    if case.reference is not None:
-        errors = errors_of(case, solution)
-    return Run(label, solution, *errors, _quantities(case, solution))
+    errors = _errors(lambda: errors_of(case, solution), case.reference is not None)
+    return Run(label, solution, *errors, *_quantities(case, solution))
+
+
+def _errors(
+    judge: Callable[[], tuple[float, float | None]], known: bool
+) -> tuple[float | None, float | None]:
+    """The errors against a reference, where one is known and can be compared with."""
+    try:
+        return judge() if known else (None, None)
+    # A reference is anybody's code, and the solution shall outlive it.
+    except Exception as error:
+        say_missing("error", error)
+        return None, None
 
 
 def errors_of(case: Case, solution: Any) -> tuple[float, float | None]:
@@ -127,12 +140,20 @@ def errors_of(case: Case, solution: Any) -> tuple[float, float | None]:
     )
 
 
-def _quantities(case: Case, solution: Solution) -> dict[str, tuple[float, float]]:
+def _quantities(
+    case: Case, solution: Solution
+) -> tuple[dict[str, tuple[float, float]], frozenset[str]]:
+    """Values and errors, and the names of those whose errors are absolute."""
     found = {}
     for label, (function, exact) in case.quantities.items():
-        value = float(function(solution))
-        found[label] = value, abs(value - exact) / abs(exact)
-    return found
+        try:
+            value, wanted = float(function(solution)), float(exact)
+        except Exception as error:  # anybody's code, as above
+            say_missing(label, error)
+            value, wanted = math.nan, math.nan
+        found[label] = value, abs(value - wanted) / (abs(wanted) or 1.0)
+    absolute = [label for label, (_, exact) in case.quantities.items() if exact == 0]
+    return found, frozenset(absolute)
 
 
 def _evolve_case(
@@ -149,20 +170,22 @@ def _evolve_case(
     finally:
         if progress is not None:
             progress.close()
-    errors = (None, None)
     end = found.t1
     whole = end >= case.options.get("t1", 1.0) * (1 - 1e-9)
-    if case.reference is not None and whole:
-        reference = case.reference
-        errors = relative_errors(
+    reference: Any = case.reference
+
+    def judge():
+        return relative_errors(
             found.field,
             lambda x: reference(end, x),
             case.problem.domain,
             observe=case.observe,
         )
+
+    errors = _errors(judge, reference is not None and whole)
     last = found.snapshot()
     ended = whole or bool(found.result == RESULTS.event_occurred)
-    return Run(label, last, *errors, _quantities(case, last), ended)
+    return Run(label, last, *errors, *_quantities(case, last), ended)
 
 
 def make_field(case: Case, key: jax.Array) -> Any:
@@ -248,9 +271,9 @@ def describe(runs: Sequence[Run]) -> str:
             ]
         )
     reasons = [f"{run.label}: {run.solution.message}" for run in runs]
-    lines = [
-        f"{run.label}: {label} {value:.14g}, relative error {error:.1e}"
-        for run in runs
-        for label, (value, error) in run.quantities.items()
-    ]
+    lines = []
+    for run in runs:
+        for label, (value, error) in run.quantities.items():
+            kind = "absolute" if label in run.absolute else "relative"
+            lines.append(f"{run.label}: {label} {value:.14g}, {kind} error {error:.1e}")
     return "\n".join([show_table(rows, "<>>>>>>"), "", *lines, *reasons])
