@@ -9,7 +9,7 @@ import pytest
 
 from sobng import calculus, fields
 from sobng.fields.scaled import has_cell
-from sobng.geometry import Grading
+from sobng.geometry import Grading, Stretching
 
 
 class Square:
@@ -226,6 +226,19 @@ def test_a_foreign_module_fits_wrappers(getkey, point):
         (
             lambda key: fields.Scaled(fields.MLP(2, key=key), (0.0,), (1.0,)),
             "2 coordinates",
+        ),
+        (
+            lambda key: fields.Graded(
+                fields.MLP(2, key=key), Grading((0.0,), (1.0,), (1e-3,))
+            ),
+            "2 coordinates, and a grading with 1",
+        ),
+        (
+            lambda key: fields.Stretched(
+                fields.MLP(3, key=key),
+                Stretching((0.0, 0.0), (1.0, 1.0), np.ones((17, 17))),
+            ),
+            "3 coordinates, and a stretching with 2",
         ),
         (lambda key: fields.UnitCell((0.0, 1.0), (1.0, 1.0)), "lower < upper"),
         (lambda key: fields.UnitCell((0.0,), (np.inf,)), "finite corners"),

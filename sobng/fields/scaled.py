@@ -7,7 +7,7 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import PyTree
 
-from sobng.fields.field import AbstractField, as_float, first_of, mark, sizes_of
+from sobng.fields.field import AbstractField, as_float, first_of, mark, sizes_on
 from sobng.fields.partition import Frozen, linear_leaves, with_bandwidth
 from sobng.typing import Point, Value
 
@@ -107,12 +107,7 @@ class Scaled(AbstractField):
         self.field = field
         self.cell = UnitCell(lower, upper, dtype=dtype)
         num = int(np.size(np.asarray(lower)))
-        self.dim, self.out = sizes_of("Scaled", field, num)
-        if self.dim != num:
-            raise ValueError(
-                f"`Scaled` got a field of points with {self.dim} coordinates, and a "
-                f"box with {num}. Give the bounds of all coordinates, time included."
-            )
+        self.dim, self.out = sizes_on("Scaled", field, num, "a box")
 
     def __call__(self, x: Point) -> Value:
         return self.field(self.cell(x))
