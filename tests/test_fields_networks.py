@@ -96,6 +96,18 @@ def test_values_have_the_promised_shape_and_precision(name, out, getkey):
     assert laplacian.dtype == jnp.float32
 
 
+def test_a_field_of_float32_stays_one_in_a_cell_of_float64(getkey):
+    inner = fields.MLP(2, width=5, dtype=jnp.float32, key=getkey())
+    embedded = fields.MLP(3, width=5, dtype=jnp.float32, key=getkey())
+    point = jnp.array([0.3, 2.7], jnp.float32)
+    for field in (
+        fields.Scaled(inner, (0.0, 2.0), (1.0, 6.0)),
+        fields.PeriodicEmbedding(embedded, {1: 4.0}, bounds={0: (0.0, 1.0)}),
+    ):
+        assert field.cell.lower.value.dtype == jnp.float64
+        assert field(point).dtype == jnp.float32
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_bandwidth_one_changes_nothing_and_two_does(name, getkey, point):
     field = small(getkey())[name]

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
@@ -52,6 +53,9 @@ class UnitCell(eqx.Module):
         """Maps a point of the box to the unit cell."""
         centre = (self.upper.value + self.lower.value) / 2
         half = (self.upper.value - self.lower.value) / 2
+        if jnp.issubdtype(x.dtype, jnp.inexact):
+            # A cell in the session's precision does not decide on that of the field.
+            centre, half = centre.astype(x.dtype), half.astype(x.dtype)
         return (x - centre) / half
 
 
