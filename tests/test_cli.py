@@ -2,6 +2,7 @@
 
 import json
 import sys
+import types
 
 import jax
 import jax.export
@@ -49,6 +50,25 @@ def case(*, height=1.0, accuracy=1e-2, width=8):
     )
 '''
 
+REFERENCE = "4.0 * height * x[0] * (1.0 - x[0])"
+
+TAGS = 'tags=("smooth", "tiny")'
+
+HEAT = '''"""A rod that cools."""
+
+import jax.numpy as jnp
+
+import sobng as sn
+
+
+def case():
+    rod = sn.Interval(0.0, 1.0)
+    rhs = lambda u, t, x, args: sn.laplacian(u)(x)
+    problem = sn.Evolution(rhs, lambda x: jnp.sin(x[0]), rod)
+    reference = lambda t, x: jnp.exp(-t) * jnp.sin(x[0])
+    return sn.Case("heat", problem, None, reference=reference)
+'''
+
 KEYS = [
     *("name", "seed", "rel_l2", "rel_h1", "loss", "steps", "seconds"),
     *("compile_seconds", "result", "error_estimate", "params", "rows"),
@@ -67,6 +87,7 @@ FILES = {
     "number.py": "case = 3\n",
     "wrong.py": "def case():\n    return 3\n",
     "breaks.py": "def case(*, a=1):\n    return a[0]\n",
+    "names.py": LINE.replace(TAGS, 'quantities={"loss": (lambda s: 1.0, 1.0)}'),
     "binary.py": "\0\1\2",
     "notes.txt": LINE,
 }
@@ -86,6 +107,7 @@ BAD = {
     "case is a number": ("run {}/number.py", "case"),
     "case returns a number": ("run {}/wrong.py", "Case"),
     "case breaks": ("run {}/breaks.py", "TypeError"),
+    "a quantity of a taken name": ("run {}/names.py", "'loss'"),
     "unknown option": ("run {}/line.py --option colour=1", "colour"),
     "option of wrong value": ("run {}/line.py --option height=-1", "height"),
     "option of wrong type": ("run {}/line.py --option height=[1,", "height"),
@@ -168,6 +190,96 @@ def test_a_run_short_of_its_accuracy_ends_with_3(folder, capsys):
     assert main([*arguments, "--option", "accuracy=1e-30"]) == 3
     printed = capsys.readouterr()
     assert printed.out == printed.err == ""
+
+
+def found(field, **facts):
+    """A solution that took no time."""
+    stats = {"loss": 0.1, "num_steps": 3, "seconds": 0.1, "compile_seconds": 0.2}
+    return sn.Solution(
+        field, result=sn.RESULTS.converged, stats=stats, history={}, **facts
+    )
+
+
+def solved(monkeypatch, field):
+    """Lets `sobng run` find this field at once."""
+    solution = found(field, domain=sn.Interval(0.0, 1.0))
+    monkeypatch.setattr("sobng.cli.running.solve", lambda *_, **__: solution)
+
+
+@pytest.mark.parametrize(
+    ("reference", "words"),
+    [
+        ("0.0 * x[0]", "No error: The reference vanishes"),
+        ("jnp.stack([x[0], x[0]])", "No error: The field gives values of shape"),
+        ("undefined", "No error: NameError"),
+    ],
+)
+def test_a_solution_outlives_a_reference_that_cannot_be_compared_with(
+    reference, words, folder, monkeypatch, capsys
+):
+    (folder / "other.py").write_text(LINE.replace(REFERENCE, reference))
+    solved(monkeypatch, lambda x: x[0])
+    arguments = ["run", str(folder / "other.py"), "--quiet", "--out", str(folder)]
+    assert main([*arguments, "--json", str(folder / "other.json")]) == 3
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith(words)
+    assert all(line.startswith(("No error: ", "No picture: ")) for line in lines)
+    assert json.loads((folder / "other.json").read_text())["rel_l2"] is None
+    assert (folder / "line.sobng").exists()
+
+
+def test_a_picture_that_cannot_be_drawn_costs_no_json(folder, monkeypatch, capsys):
+    text = LINE.replace(f"reference=lambda x: {REFERENCE},", "")
+    (folder / "pair.py").write_text(text)
+    solved(monkeypatch, {"u": lambda x: x[0], "v": lambda x: x[0]})
+    arguments = ["run", str(folder / "pair.py"), "--quiet", "--out", str(folder)]
+    assert main([*arguments, "--json", "-"]) == 3
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["loss"] == 0.1
+    assert printed.err.startswith("No picture: ") and "observe=" in printed.err
+
+
+def test_a_quantity_is_judged_absolutely_where_its_exact_value_is_zero(
+    folder, monkeypatch, capsys
+):
+    quantities = """quantities={
+            "zero": (lambda s: 0.5, 0.0),
+            "two": (lambda s: 1.0, 2.0),
+            "broken": (lambda s: s.nothing, 1.0),
+        }"""
+    (folder / "numbers.py").write_text(LINE.replace(TAGS, quantities))
+    solved(monkeypatch, lambda x: x[0])
+    arguments = ["run", str(folder / "numbers.py"), "--json"]
+    assert main([*arguments, str(folder / "a.json")]) == 3
+    printed = capsys.readouterr()
+    assert "zero 0.5, absolute error 5.0e-01" in printed.out
+    assert "two 1, relative error 5.0e-01" in printed.out
+    assert "No broken: AttributeError" in printed.err
+    record = json.loads((folder / "a.json").read_text())
+    assert record["zero_error"] == record["two_error"] == 0.5
+    assert record["broken"] is None and record["broken_error"] is None
+
+
+@pytest.mark.parametrize(("end", "code"), [(1.0, 0), (0.5, 3)])
+def test_an_evolution_without_a_goal_has_to_come_to_its_last_time(
+    end, code, folder, monkeypatch
+):
+    (folder / "heat.py").write_text(HEAT)
+    field = lambda x: jnp.exp(-end) * jnp.sin(x[0])
+    last = found(field, domain=sn.Interval(0.0, 1.0))
+    last.stats["loss"] = None
+    evolved = types.SimpleNamespace(
+        field=field, t1=end, result=sn.RESULTS.successful, snapshot=lambda: last
+    )
+    monkeypatch.setattr("sobng.cli.running.evolve", lambda *_, **__: evolved)
+    drawn = []
+    draw = lambda field, domain, reference, **_: drawn.append(reference)
+    monkeypatch.setattr("sobng.cli.commands.plot_solution", draw)
+    arguments = ["run", str(folder / "heat.py"), "--quiet", "--out", str(folder)]
+    assert main(arguments) == code
+    # The field of another time is not compared with the reference at the last one.
+    (reference,) = drawn
+    assert (reference is not None) == (end == 1.0)
 
 
 @pytest.mark.slow

@@ -113,6 +113,30 @@ def test_the_curvature_on_the_sphere_is_that_of_the_rayleigh_quotient():
     assert jnp.allclose(jnp.diag(hessian)[1:], wanted)
 
 
+def test_products_have_the_signs_of_the_curvature_and_the_factor_has_none():
+    # Of the first four sines one has less slope than the density takes of its size.
+    saddle = lambda u, x, args: (dirichlet(u, x, args) - 20.0 * u(x) ** 2) / 2
+    energy = sn.Energy(saddle, INTERVAL)
+    field = Sines(jnp.ones(4))
+    system = sn.System(energy, field, sn.discretise(energy, 40, key=jr.key(0)))
+    gram = sn.EnergyMetric().on(system)
+    product = jax.vmap(lambda v: gram.product(system.params, None, v))(jnp.eye(4))
+    curvature = (jnp.pi**2 * jnp.arange(1.0, 5.0) ** 2 - 20.0) / 2
+    assert curvature[0] < 0
+    assert jnp.allclose(product, jnp.diag(curvature), atol=1e-10)
+    factor = gram.factor(system.params)
+    assert jnp.allclose(factor.T @ factor, jnp.diag(jnp.abs(curvature)), atol=1e-9)
+
+
+def test_a_least_squares_solver_is_not_bound_to_an_energy():
+    energy = sn.Energy(dirichlet, INTERVAL)
+    points = sn.discretise(energy, 40, key=jr.key(0))
+    system = sn.System(energy, Sines(jnp.ones(4)), points)
+    solver = sn.GaussNewton(sn.EnergyMetric(), factorisation=sn.Krylov())
+    with pytest.raises(ValueError, match="an energy is none"):
+        solver.on(system)
+
+
 STRONG = [
     {},
     {"normalise": "l2"},

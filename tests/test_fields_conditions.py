@@ -89,6 +89,15 @@ def test_the_defect_of_a_box_lift_sees_a_jump_at_a_corner():
     assert fields.BoxLift((0.0, 0.0), (1.0, 1.0), faces).defect == 1.0
 
 
+def test_where_faces_disagree_the_last_that_is_not_zero_is_exact():
+    faces = {(0, 0): 1.0, (1, 0): 0.0, (1, 1): lambda x: 2.0 + x[0]}
+    lift = fields.BoxLift((0.0, 0.0), (1.0, 1.0), faces)
+    assert jnp.allclose(lift(jnp.array([0.3, 1.0])), 2.3, rtol=1e-15)
+    # The first axis says 1 on its face, and the lower face of the second 0.
+    assert lift(jnp.array([0.0, 0.5])) == 1.5
+    assert lift(jnp.array([0.3, 0.0])) == 1.0
+
+
 class Circle:
     """Stands for a region: the unit circle."""
 

@@ -9,7 +9,7 @@ import pytest
 
 from sobng import calculus, fields
 from sobng.fields.scaled import has_cell
-from sobng.geometry import Grading
+from sobng.geometry import Grading, Stretching
 
 
 class Square:
@@ -96,12 +96,48 @@ def test_values_have_the_promised_shape_and_precision(name, out, getkey):
     assert laplacian.dtype == jnp.float32
 
 
+def test_a_field_of_float32_stays_one_in_a_cell_of_float64(getkey):
+    inner = fields.MLP(2, width=5, dtype=jnp.float32, key=getkey())
+    embedded = fields.MLP(3, width=5, dtype=jnp.float32, key=getkey())
+    point = jnp.array([0.3, 2.7], jnp.float32)
+    for field in (
+        fields.Scaled(inner, (0.0, 2.0), (1.0, 6.0)),
+        fields.PeriodicEmbedding(embedded, {1: 4.0}, bounds={0: (0.0, 1.0)}),
+    ):
+        assert field.cell.lower.value.dtype == jnp.float64
+        assert field(point).dtype == jnp.float32
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_bandwidth_one_changes_nothing_and_two_does(name, getkey, point):
     field = small(getkey())[name]
     rescale = jax.jit(lambda s: fields.with_bandwidth(field, s)(point))
     assert jnp.allclose(rescale(1.0), field(point), rtol=1e-12)
     assert jnp.abs(rescale(2.0) - field(point)) > 1e-8
+
+
+class Exponential(eqx.Module):
+    """A module of the user's, positive and linear in nothing."""
+
+    network: fields.MLP
+
+    def __call__(self, x):
+        return jnp.exp(self.network(x))
+
+
+def test_a_network_inside_a_module_of_the_user_is_not_taken_for_linear(getkey):
+    own = Exponential(fields.MLP(2, key=getkey()))
+    assert not any(jax.tree.leaves(fields.linear_leaves(own)))
+    partial = jax.tree_util.Partial(lambda u, x: jnp.exp(u(x)), own.network)
+    assert not any(jax.tree.leaves(fields.linear_leaves(partial)))
+    marked = fields.linear_leaves({"own": own, "plain": (own.network,)})
+    assert not any(jax.tree.leaves(marked["own"]))
+    assert marked["plain"][0].weights == (False, True)
+
+
+def test_the_bandwidth_of_a_module_of_the_user_stays(getkey):
+    own = Exponential(fields.MLP(2, key=getkey()))
+    assert eqx.tree_equal(fields.with_bandwidth({"u": own}, 2.0), {"u": own})
 
 
 def test_bandwidth_reaches_fields_in_any_tree(getkey, point):
@@ -202,6 +238,19 @@ def test_a_foreign_module_fits_wrappers(getkey, point):
         (
             lambda key: fields.Scaled(fields.MLP(2, key=key), (0.0,), (1.0,)),
             "2 coordinates",
+        ),
+        (
+            lambda key: fields.Graded(
+                fields.MLP(2, key=key), Grading((0.0,), (1.0,), (1e-3,))
+            ),
+            "2 coordinates, and a grading with 1",
+        ),
+        (
+            lambda key: fields.Stretched(
+                fields.MLP(3, key=key),
+                Stretching((0.0, 0.0), (1.0, 1.0), np.ones((17, 17))),
+            ),
+            "3 coordinates, and a stretching with 2",
         ),
         (lambda key: fields.UnitCell((0.0, 1.0), (1.0, 1.0)), "lower < upper"),
         (lambda key: fields.UnitCell((0.0,), (np.inf,)), "finite corners"),

@@ -224,6 +224,18 @@ def test_kernels_keep_float32(getkey):
     assert 0 <= far < 1e-15  # 90^30 and 30! are infinite in float32
 
 
+@pytest.mark.parametrize(
+    "kernel",
+    [sn.SobolevKernel(2.5, 0.3), sn.GaussianKernel(0.7), sn.SobolevKernel(2.5)],
+)
+def test_points_of_an_integer_type_keep_the_length_scale(kernel):
+    whole = jnp.array([[0, 0], [1, 2], [0, 1]])
+    points = whole.astype(float)
+    found, wanted = (kernel.fitted(p).matrix(p) for p in (whole, points))
+    assert jnp.array_equal(found, wanted)
+    assert jnp.all(jnp.isfinite(wanted)) and wanted[0, 1] > 0
+
+
 def test_a_function_of_two_points_is_a_kernel():
     kernel = sn.FunctionKernel(lambda x, y: 1 + jnp.minimum(x[0], y[0]), smoothness=0)
     points = jnp.array([[1.0], [2.0]])

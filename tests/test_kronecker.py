@@ -192,6 +192,25 @@ def test_a_kernel_narrower_than_all_distances_changes_nothing(getkey):
     assert close(found, plain, rtol=1e-10, atol=1e-12)
 
 
+class Pixels(eqx.Module):
+    """A model of the bytes of an image."""
+
+    layer: eqx.nn.Linear
+
+    def __call__(self, x):
+        return self.layer(x.astype(float) / 255)
+
+
+@pytest.mark.parametrize("kernel", [None, matern])
+def test_bytes_have_the_factors_of_the_same_numbers(getkey, kernel):
+    model = Pixels(eqx.nn.Linear(3, 2, key=getkey()))
+    numbers = jr.randint(getkey(), (BATCH, 3), 0, 256)
+    found = rows_of(model, numbers.astype(jnp.uint8), kernel)
+    wanted = rows_of(model, numbers.astype(float), kernel)
+    assert close(found, wanted, rtol=1e-14)
+    assert jnp.all(jnp.diagonal(found[".layer"].grams()[0][0]) > 0)
+
+
 def test_the_categorical_output_has_the_fisher_information(getkey):
     y = jr.normal(getkey(), (4,))
     root = jax.vmap(lambda v: sn.categorical(y, v))(jnp.eye(4))

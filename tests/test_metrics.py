@@ -175,6 +175,22 @@ def test_moving_a_unit_of_mass_costs_one_in_the_wasserstein_metric(dim, num, acc
     assert np.allclose(gram, np.eye(dim), atol=accuracy)
 
 
+def test_a_long_box_has_no_more_cosines_than_its_points_resolve():
+    # 120 x 13 points by default, on which 20 cosines of the short axis are dependent.
+    long = sn.Box((-5.0, -0.5), (5.0, 0.5))
+    energy = sn.Energy(lambda u, x, args: u(x) ** 2, long)
+    field = Mixture(jnp.array([0.3, 0.0]), 0.7)
+    system = sn.System(energy, field, sn.discretise(energy, key=jr.key(0)))
+    # What the box holds of the mass moves along it as a whole, and little across it.
+    points, weights = system.collocation.points[""], system.collocation.weights[""]
+    mass = weights @ jax.vmap(field)(points)
+    gram = gram_of(sn.WassersteinMetric(), system)
+    assert np.isclose(gram[0, 0], mass, rtol=3e-2)
+    assert 0 <= gram[1, 1] < mass
+    with pytest.raises(ValueError, match="leave `modes` out"):
+        sn.WassersteinMetric(modes=20).on(system)
+
+
 @pytest.mark.parametrize("width", [0.5, 0.7])
 def test_moving_a_gaussian_costs_its_precision_in_the_fisher_rao_metric(width):
     gram = gram_of(sn.FisherRaoMetric(), density_system(1, 200, width))
@@ -234,6 +250,12 @@ def test_a_scale_of_zero_leaves_an_axis_out():
         return jnp.stack([u(x), 2 * sn.partial(u, 1)(x)])
 
     assert jnp.allclose(gram, gram_of(sn.LocalMetric(own), system), rtol=1e-12)
+
+
+def test_a_whole_order_is_the_same_as_a_float():
+    assert eqx.tree_equal(sn.SobolevMetric(2.0), sn.SobolevMetric(2))
+    assert eqx.tree_equal(sn.SobolevMetric(0.0), sn.SobolevMetric(0))
+    assert sn.SobolevMetric(-1.0).norm is not None
 
 
 def test_sums_and_multiples_are_those_of_the_gram_matrices():

@@ -100,6 +100,14 @@ def test_a_comparison_of_a_vector_field_shows_lengths():
     assert figure.axes[0].get_title() == "solution |u|"
 
 
+def test_runs_that_recorded_nothing_are_left_out():
+    whole = {"seconds": SECONDS, "loss": LOSS}
+    nothing = {"seconds": SECONDS[:0], "loss": LOSS[:0]}
+    runs = {"empty": {}, "untimed": {"loss": LOSS}, "none": nothing, "whole": whole}
+    (axes,) = plot_convergence(runs).axes
+    assert [t.get_text() for t in axes.get_legend().get_texts()] == ["whole"]
+
+
 def test_a_loss_is_never_called_an_error():
     history = {"seconds": SECONDS, "loss": LOSS, "held_out": LOSS, "error": LOSS}
     titles = [axes.get_title() for axes in plot_convergence({"a": history}).axes]
@@ -119,6 +127,7 @@ BAD = {
         lambda p: plot_convergence({"a": {"seconds": LOSS}}),
         "rel_l2",
     ),
+    "an empty history": (lambda p: plot_convergence({"a": {}}), "rel_l2"),
     "other shapes": (lambda p: plot_solution(pair, SQUARE, wave), r"\(2,\)"),
     "no folder": (
         lambda p: plot_solution(wave, SQUARE, path=p / "a" / "b.png"),

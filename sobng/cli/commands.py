@@ -4,7 +4,6 @@ import argparse
 import inspect
 import json
 import pathlib
-import sys
 from collections.abc import Sequence
 from functools import partial
 
@@ -16,6 +15,7 @@ from sobng.cli.files import load_problem_file, make_case, parse_options
 from sobng.cli.output import (
     check_folder,
     check_parent,
+    say_missing,
     show_table,
     Unusable,
     write_atomically,
@@ -55,15 +55,15 @@ def run_command(arguments: argparse.Namespace) -> int:
     if arguments.json != "-" and not arguments.quiet:
         print(table, flush=True)
     line = json.dumps(runs[0].record(case.name, arguments.seed), allow_nan=False)
-    try:
-        if arguments.out is not None:
-            save(case, runs, arguments.out)
-        if to_file is not None:
-            write_atomically(to_file, (line + "\n").encode())
-    except OSError as error:
-        raise Unusable(f"The results cannot be written: {error}.") from error
     if arguments.json == "-":
         print(line, flush=True)
+    try:
+        if to_file is not None:
+            write_atomically(to_file, (line + "\n").encode())
+        if arguments.out is not None:
+            save(case, runs, arguments.out)
+    except (OSError, ValueError) as error:
+        raise Unusable(f"The results cannot be written: {error}") from error
     return REACHED if reached(case, runs[0]) else SHORT
 
 
@@ -77,8 +77,11 @@ def save(case: Case, runs: Sequence[Run], folder: pathlib.Path) -> None:
     try:
         if isinstance(case.problem, Evolution):
             end = case.options.get("t1", 1.0)
-            last = None if reference is None else partial(reference, end)
-            observe = None if last is None else case.observe
+            last = None
+            # A run that stopped before has no error, and its field is of another time.
+            if reference is not None and runs[0].rel_l2 is not None:
+                last = partial(reference, end)
+            observe = None if reference is None else case.observe
             plot_solution(solution.field, domain, last, observe=observe, path=picture)
             return
         plot_comparison(
@@ -89,8 +92,9 @@ def save(case: Case, runs: Sequence[Run], folder: pathlib.Path) -> None:
             {run.label: run.solution.history for run in runs},
             observe=case.observe,
         )
-    except ImportError as error:
-        print(f"No picture: {error}", file=sys.stderr)
+    # The reference is anybody's code, and the solution is there already.
+    except Exception as error:
+        say_missing("picture", error)
 
 
 def list_command(arguments: argparse.Namespace) -> int:

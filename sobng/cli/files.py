@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
-from sobng.cli.output import Unusable
+from sobng.cli.output import FIELDS, Unusable
 from sobng.problem import Case
 
 
@@ -79,7 +79,8 @@ def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
 def make_case(module: ModuleType, options: dict[str, Any]) -> Case:
     """Calls the `case` of a problem file.
 
-    **Raises:** `Unusable` if an option is unknown or has an unusable value.
+    **Raises:** `Unusable` if an option is unknown or has an unusable value, or the case
+    a quantity of a name that is taken.
     """
     parameters = inspect.signature(module.case).parameters
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
@@ -103,4 +104,19 @@ def make_case(module: ModuleType, options: dict[str, Any]) -> Case:
             f"The `case` of {module.__file__} returns a `sobng.Case`. Got "
             f"{type(case).__name__}."
         )
+    _check_names(case)
     return case
+
+
+def _check_names(case: Case) -> None:
+    """Raises `Unusable` if two numbers of the JSON object have one name."""
+    taken = set(FIELDS)
+    for label in case.quantities:
+        both = {label, f"{label}_error"}
+        if both & taken:
+            raise Unusable(
+                f"The quantity '{label}' of case '{case.name}' has the name of another "
+                f"number that a run reports. Got {', '.join(sorted(both & taken))} "
+                "twice. Give it another name."
+            )
+        taken |= both

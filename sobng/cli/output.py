@@ -3,9 +3,18 @@
 import math
 import os
 import pathlib
+import sys
 import tempfile
 from collections.abc import Sequence
 from typing import Any
+
+
+FIELDS = (
+    *("name", "seed", "rel_l2", "rel_h1", "loss", "steps", "seconds"),
+    *("compile_seconds", "result", "error_estimate", "params", "rows"),
+    *("device", "dtype", "peak_memory_bytes"),
+)
+"""Of the JSON object; the quantities of a case follow."""
 
 
 class Unusable(Exception):
@@ -13,6 +22,13 @@ class Unusable(Exception):
 
     def __init__(self, message: str):
         super().__init__(" ".join(message.split()))
+
+
+def say_missing(what: str, error: Exception) -> None:
+    """One line for standard error on what a solution goes without."""
+    ours = isinstance(error, ValueError | ImportError)
+    kind = "" if ours else f"{type(error).__name__}: "
+    print(f"No {what}: {kind}{' '.join(str(error).split())}", file=sys.stderr)
 
 
 def check_folder(path: pathlib.Path) -> None:

@@ -1,15 +1,16 @@
 """Solving cases: alone, or beside the rivals."""
 
 import dataclasses
+import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sobng.cli.output import number, show_table, Unusable
+from sobng.cli.output import FIELDS, number, say_missing, show_table, Unusable
 from sobng.collocation import discretise
 from sobng.evaluation import float_dtype, relative_errors
 from sobng.evolve.evolve import evolve
@@ -17,6 +18,7 @@ from sobng.fields.mlp import MLP
 from sobng.geometry import SpaceTime
 from sobng.problem import Case, Evolution
 from sobng.records import TextProgress
+from sobng.results import RESULTS
 from sobng.solution import Solution
 from sobng.solve import solve
 from sobng.stages.strategy import strategy
@@ -48,6 +50,10 @@ class Run:
     rel_h1: float | None
     quantities: dict[str, tuple[float, float]]
     """The value and the relative error of each quantity of the case."""
+    absolute: frozenset[str] = frozenset()
+    """Those whose exact value is zero, and whose error is absolute."""
+    ended: bool = True
+    """Whether an evolution came to its last time, or to an event of the user."""
 
     def record(self, name: str, seed: int) -> dict[str, Any]:
         """The fields of the JSON line."""
@@ -69,6 +75,7 @@ class Run:
             "dtype": stats.get("dtype"),
             "peak_memory_bytes": peak_memory(),
         }
+        assert tuple(record) == FIELDS
         for label, (value, error) in self.quantities.items():
             record |= {label: value, f"{label}_error": error}
         return {key: number(value) for key, value in record.items()}
@@ -98,10 +105,20 @@ def run_case(
     finally:
         if progress is not None:
             progress.close()
-    errors = (None, None)
-    if case.reference is not None:
-        errors = errors_of(case, solution)
-    return Run(label, solution, *errors, _quantities(case, solution))
+    errors = _errors(lambda: errors_of(case, solution), case.reference is not None)
+    return Run(label, solution, *errors, *_quantities(case, solution))
+
+
+def _errors(
+    judge: Callable[[], tuple[float, float | None]], known: bool
+) -> tuple[float | None, float | None]:
+    """The errors against a reference, where one is known and can be compared with."""
+    try:
+        return judge() if known else (None, None)
+    # A reference is anybody's code, and the solution shall outlive it.
+    except Exception as error:
+        say_missing("error", error)
+        return None, None
 
 
 def errors_of(case: Case, solution: Any) -> tuple[float, float | None]:
@@ -123,12 +140,20 @@ def errors_of(case: Case, solution: Any) -> tuple[float, float | None]:
     )
 
 
-def _quantities(case: Case, solution: Solution) -> dict[str, tuple[float, float]]:
+def _quantities(
+    case: Case, solution: Solution
+) -> tuple[dict[str, tuple[float, float]], frozenset[str]]:
+    """Values and errors, and the names of those whose errors are absolute."""
     found = {}
     for label, (function, exact) in case.quantities.items():
-        value = float(function(solution))
-        found[label] = value, abs(value - exact) / abs(exact)
-    return found
+        try:
+            value, wanted = float(function(solution)), float(exact)
+        except Exception as error:  # anybody's code, as above
+            say_missing(label, error)
+            value, wanted = math.nan, math.nan
+        found[label] = value, abs(value - wanted) / (abs(wanted) or 1.0)
+    absolute = [label for label, (_, exact) in case.quantities.items() if exact == 0]
+    return found, frozenset(absolute)
 
 
 def _evolve_case(
@@ -145,18 +170,22 @@ def _evolve_case(
     finally:
         if progress is not None:
             progress.close()
-    errors = (None, None)
     end = found.t1
-    if case.reference is not None and end >= case.options.get("t1", 1.0) * (1 - 1e-9):
-        reference = case.reference
-        errors = relative_errors(
+    whole = end >= case.options.get("t1", 1.0) * (1 - 1e-9)
+    reference: Any = case.reference
+
+    def judge():
+        return relative_errors(
             found.field,
             lambda x: reference(end, x),
             case.problem.domain,
             observe=case.observe,
         )
+
+    errors = _errors(judge, reference is not None and whole)
     last = found.snapshot()
-    return Run(label, last, *errors, _quantities(case, last))
+    ended = whole or bool(found.result == RESULTS.event_occurred)
+    return Run(label, last, *errors, *_quantities(case, last), ended)
 
 
 def make_field(case: Case, key: jax.Array) -> Any:
@@ -205,12 +234,16 @@ def compare(
 
 
 def reached(case: Case, run: Run) -> bool:
-    """Whether a run was as accurate as its case asks for."""
+    """Whether a run was as accurate as its case asks for, and came to its end."""
+    if not run.ended:
+        return False
     if case.reference is not None and case.accuracy is not None:
         return run.rel_l2 is not None and run.rel_l2 <= case.accuracy
     if run.quantities and case.accuracy is not None:
         return all(error <= case.accuracy for _, error in run.quantities.values())
     goal = case.options.get("tolerance") or case.accuracy
+    if goal is None and isinstance(case.problem, Evolution):
+        return True  # it has no loss, and came to its last time
     if goal is None:
         return number(run.solution.stats["loss"]) is not None
     return run.solution.error is not None and run.solution.error <= goal
@@ -238,9 +271,9 @@ def describe(runs: Sequence[Run]) -> str:
             ]
         )
     reasons = [f"{run.label}: {run.solution.message}" for run in runs]
-    lines = [
-        f"{run.label}: {label} {value:.14g}, relative error {error:.1e}"
-        for run in runs
-        for label, (value, error) in run.quantities.items()
-    ]
+    lines = []
+    for run in runs:
+        for label, (value, error) in run.quantities.items():
+            kind = "absolute" if label in run.absolute else "relative"
+            lines.append(f"{run.label}: {label} {value:.14g}, {kind} error {error:.1e}")
     return "\n".join([show_table(rows, "<>>>>>>"), "", *lines, *reasons])

@@ -93,6 +93,17 @@ def sizes_of(
     return dim, (shape[0] if shape else None)
 
 
+def sizes_on(name: str, field: Callable, num: int, what: str) -> tuple[int, int | None]:
+    """`dim` and `out` of a field behind coordinates of `what`, which are `num`."""
+    dim, out = sizes_of(name, field, num)
+    if dim != num:
+        raise ValueError(
+            f"`{name}` got a field of points with {dim} coordinates, and {what} with "
+            f"{num}. Give all coordinates to both, time included."
+        )
+    return dim, out
+
+
 def mark(module: Any, where: Callable[[Any], Any], flags: Any) -> PyTree[bool]:
     """A PyTree like `module` with `flags` at `where` and `False` elsewhere."""
     blank = jax.tree.map(lambda _: False, module)

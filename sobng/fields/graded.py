@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from sobng.fields.field import AbstractField, first_of, mark, sizes_of
+from sobng.fields.field import AbstractField, first_of, mark, sizes_on
 from sobng.fields.partition import Frozen, linear_leaves, with_bandwidth
 from sobng.geometry.grading import Grading
 from sobng.typing import Point, Value
@@ -41,11 +41,14 @@ class Graded(AbstractField):
 
         - `field`: a field on the unit cell.
         - `grading`: the stretched coordinates; not trained.
+
+        **Raises:** `ValueError` if they are not as many as the field's.
         """
         self.field = field
         # Arrays of JAX, so that another grading compiles nothing.
         self.data = Frozen(jax.tree.map(jnp.asarray, grading))
-        self.dim, self.out = sizes_of("Graded", field, np.size(grading.widths))
+        num = np.size(grading.widths)
+        self.dim, self.out = sizes_on("Graded", field, num, "a grading")
 
     @property
     def grading(self) -> Grading:

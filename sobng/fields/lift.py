@@ -27,8 +27,9 @@ class BoxLift(eqx.Module):
     (or extends the only one that has data as a constant), the lift is the Boolean sum
     $1 - \prod_i (1 - P_i)$ applied to the data. It evaluates data **only on the faces**
     and takes their values exactly, on every face, where they agree at the edges.
-    Otherwise only the last axis is exact; [`sobng.BoxLift.defect`][] says how far they
-    disagree.
+    Otherwise only the last axis that has data other than zero is exact, on the faces that
+    have them, and faces of zero may not be; [`sobng.BoxLift.defect`][] says how far the
+    data disagree.
 
     Faces with the constant zero cost nothing. Else the cost is up to $3^k - 1$
     evaluations for $k$ axes with data: beyond six axes use [`sobng.PolynomialLift`][].

@@ -86,7 +86,7 @@ def linear_leaves(unknown: Unknown) -> PyTree[bool]:
             return jax.tree.map(lambda a, b: a and b, marked, _trainable(node))
         return jax.tree.map(lambda _: False, node)
 
-    return jax.tree.map(flags, unknown, is_leaf=_is_field)
+    return jax.tree.map(flags, unknown, is_leaf=_is_function)
 
 
 def with_bandwidth(unknown: Unknown, scale: Any) -> Unknown:
@@ -106,8 +106,8 @@ def with_bandwidth(unknown: Unknown, scale: Any) -> Unknown:
 
     **Arguments:**
 
-    - `unknown`: any PyTree. Fields with a method `rescaled(scale)` change, everything
-      else stays.
+    - `unknown`: any PyTree. Fields and modules with a method `rescaled(scale)` change,
+      everything else stays.
     - `scale`: a positive number, which may be traced.
 
     **Returns:** the unknown with the new weights.
@@ -116,11 +116,13 @@ def with_bandwidth(unknown: Unknown, scale: Any) -> Unknown:
     def rescale(node):
         return node.rescaled(scale) if hasattr(node, "rescaled") else node
 
-    return jax.tree.map(rescale, unknown, is_leaf=_is_field)
+    return jax.tree.map(rescale, unknown, is_leaf=_is_function)
 
 
-def _is_field(node: Any) -> bool:
-    return isinstance(node, AbstractField | Frozen)
+def _is_function(node: Any) -> bool:
+    # What a user's module does with a field inside it, nobody knows: the last layer of a
+    # network whose exponential it returns is not linear.
+    return isinstance(node, eqx.Module) or callable(node)
 
 
 def _trainable(unknown: Unknown) -> PyTree[bool]:

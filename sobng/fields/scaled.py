@@ -4,10 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from sobng.fields.field import AbstractField, as_float, first_of, mark, sizes_of
+from sobng.fields.field import AbstractField, as_float, first_of, mark, sizes_on
 from sobng.fields.partition import Frozen, linear_leaves, with_bandwidth
 from sobng.typing import Point, Value
 
@@ -52,6 +53,9 @@ class UnitCell(eqx.Module):
         """Maps a point of the box to the unit cell."""
         centre = (self.upper.value + self.lower.value) / 2
         half = (self.upper.value - self.lower.value) / 2
+        if jnp.issubdtype(x.dtype, jnp.inexact):
+            # A cell in the session's precision does not decide on that of the field.
+            centre, half = centre.astype(x.dtype), half.astype(x.dtype)
         return (x - centre) / half
 
 
@@ -107,12 +111,7 @@ class Scaled(AbstractField):
         self.field = field
         self.cell = UnitCell(lower, upper, dtype=dtype)
         num = int(np.size(np.asarray(lower)))
-        self.dim, self.out = sizes_of("Scaled", field, num)
-        if self.dim != num:
-            raise ValueError(
-                f"`Scaled` got a field of points with {self.dim} coordinates, and a "
-                f"box with {num}. Give the bounds of all coordinates, time included."
-            )
+        self.dim, self.out = sizes_on("Scaled", field, num, "a box")
 
     def __call__(self, x: Point) -> Value:
         return self.field(self.cell(x))

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from sobng.fields.field import AbstractField, first_of, mark, sizes_of
+from sobng.fields.field import AbstractField, first_of, mark, sizes_on
 from sobng.fields.partition import Frozen, linear_leaves, with_bandwidth
 from sobng.geometry.stretching import Stretching
 from sobng.typing import Point, Value
@@ -40,10 +40,12 @@ class Stretched(AbstractField):
 
         - `field`: a field on the unit cell.
         - `stretching`: the coordinates; not trained.
+
+        **Raises:** `ValueError` unless the field has two coordinates.
         """
         self.field = field
         self.data = Frozen(jax.tree.map(jnp.asarray, stretching))
-        self.dim, self.out = sizes_of("Stretched", field, 2)
+        self.dim, self.out = sizes_on("Stretched", field, 2, "a stretching")
 
     @property
     def stretching(self) -> Stretching:

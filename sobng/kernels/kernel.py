@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.core
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
 from sobng.typing import Point, Points, Scalar
 
@@ -70,7 +70,9 @@ class AbstractKernel(eqx.Module):
         """
 
     def matrix(
-        self, points: Points, others: Float[Array, "m dim"] | None = None
+        self,
+        points: Shaped[Array, "n dim"],
+        others: Shaped[Array, "m dim"] | None = None,
     ) -> Float[Array, "n m"]:
         """The kernel at all pairs of points, some rows at a time.
 
@@ -96,13 +98,20 @@ def pairwise(function, first, second, entries):
     return jax.lax.map(row, first, batch_size=rows)
 
 
+def as_inexact(values: Any) -> Any:
+    """Points of an integer type as floats: in the former no length scale survives."""
+    if jnp.issubdtype(values.dtype, jnp.inexact):
+        return values
+    return jnp.asarray(values, jnp.result_type(float))
+
+
 def squared_distance(x: Point, y: Point) -> Scalar:
     return jnp.sum((x - y) ** 2)
 
 
-def median_distance(points: Points) -> Scalar:
+def median_distance(points: Shaped[Array, "n dim"]) -> Scalar:
     """The median distance of pairs, of at most about a thousand of the points."""
-    points = points[:: max(1, points.shape[0] // 1000)]
+    points = as_inexact(points[:: max(1, points.shape[0] // 1000)])
     num = points.shape[0]
     if num < 2:
         raise ValueError(
@@ -140,5 +149,6 @@ def reduced(x: Any, y: Any, scale: Any, name: str) -> tuple[Scalar, Scalar]:
             "`kernel.fitted(points)` for the median distance of points, or pass a "
             "`scale`."
         )
+    x, y = as_inexact(x), as_inexact(y)
     scale = scale.astype(x.dtype)
     return squared_distance(x, y) / scale**2, scale

@@ -21,7 +21,8 @@ class EnergyMetric(AbstractMetric):
     For least-squares residuals this is Gauss-Newton, $G = J^T J$. For an
     [`sobng.Energy`][] with density $e$ it is $G_{ij} = E''(u)[\partial_i u, \partial_j u]$,
     without the curvature of the network itself. Where the energy is not convex its
-    curvature counts by its absolute value, so that saddles repel.
+    curvature counts by its absolute value, so that saddles repel; with
+    [`sobng.Krylov`][], which needs products alone, negative curvature counts for none.
 
     !!! example
 
@@ -55,6 +56,9 @@ class _EnergyGram(AbstractGram):
         return self.system.jacobian(params, args)
 
     def product(self, params, args, vector):
+        """$G v$, for an energy with the second derivative as it is: its absolute value
+        would take a matrix. So it is $F^T F v$ where the energy is convex and not
+        normalised; elsewhere a Krylov space takes negative curvature for none."""
         total = jnp.zeros_like(vector)
         if self.system.names:
             _, unravel = jfu.ravel_pytree(params)

@@ -14,7 +14,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.scipy.linalg as jsl
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, PyTree, Shaped
 
 from sobng.metrics.layers import Layer
 from sobng.metrics.taps import capture
@@ -39,7 +39,7 @@ def kronecker_rows(
     model: PyTree,
     layers: dict[str, Layer],
     value: Callable[[PyTree, Array], Array],
-    inputs: Float[Array, "batch ..."],
+    inputs: Shaped[Array, "batch ..."],
     cotangents: Callable[[Array], Array],
     weights: Float[Array, " batch"],
     lower: Float[Array, "batch batch"] | None,

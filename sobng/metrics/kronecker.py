@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.flatten_util as jfu
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, PyTree, Shaped
 
 from sobng.kernels import AbstractKernel
 from sobng.metrics.factors import cholesky_of_kernel, kronecker_rows, KroneckerRows
@@ -136,7 +136,7 @@ class KroneckerMetric(AbstractMetric):
         self,
         model: PyTree,
         layers: dict[str, Layer],
-        inputs: Float[Array, "batch ..."],
+        inputs: Shaped[Array, "batch ..."],
         probes: Callable[[Vector], Float[Array, "probes out"]],
     ) -> dict[str, KroneckerRows]:
         """The factors on a batch, as rows.
@@ -145,16 +145,18 @@ class KroneckerMetric(AbstractMetric):
 
         - `model`: evaluated on one sample, gives one array.
         - `layers`: those that move.
-        - `inputs`: the batch.
+        - `inputs`: the batch; of integers, such as the bytes of an image or tokens, the
+            model makes floats itself.
         - `probes`: vectors like the output, the same for all samples, whose outer
             products sum to the identity, at least on average.
         """
-        weights = jnp.full(len(inputs), 1 / len(inputs), inputs.dtype)
+        dtype = _precision(inputs, layers)
+        weights = jnp.full(len(inputs), 1 / len(inputs), dtype)
 
         def cotangents(y):
             return jax.vmap(self.output, (None, 0))(y, probes(y))
 
-        lower = self._lower(inputs.reshape(len(inputs), -1))
+        lower = self._lower(inputs.reshape(len(inputs), -1).astype(dtype))
         return kronecker_rows(model, layers, _value, inputs, cotangents, weights, lower)
 
     def on(self, system, entry=None):
@@ -177,6 +179,13 @@ class KroneckerMetric(AbstractMetric):
         if isinstance(kernel, AbstractKernel):
             kernel = kernel.fitted(points).unscaled
         return cholesky_of_kernel(kernel, points, self.nugget)
+
+
+def _precision(inputs: Array, layers: dict[str, Layer]) -> Any:
+    """That of the inputs, or of the layers where the inputs are integers."""
+    if jnp.issubdtype(inputs.dtype, jnp.inexact):
+        return inputs.dtype
+    return jnp.result_type(*(layer.module.weight for layer in layers.values()))
 
 
 def _value(model: PyTree, x: Array) -> Array:

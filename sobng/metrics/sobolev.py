@@ -101,6 +101,8 @@ class SobolevMetric(AbstractMetric):
 
         **Raises:** `ValueError` if an argument is of the wrong kind.
         """
+        if isinstance(order, float) and order >= 0 and order.is_integer():
+            order = int(order)  # or 2.0 would be measured by its symbol, and 2 not
         scale = checked_scale(scale)
         if weights is not None and not callable(weights):
             raise ValueError(f"`weights` is a function of one point. Got {weights!r}.")

@@ -6,7 +6,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, PyTree, Shaped
 
 from sobng.metrics.layers import find_layers, replace_layers
 
@@ -106,7 +106,7 @@ def capture(
     model: PyTree,
     names: list[str],
     value: Callable[[PyTree, Array], Array],
-    inputs: Float[Array, "batch ..."],
+    inputs: Shaped[Array, "batch ..."],
     cotangents: Callable[[Array], Array],
 ) -> dict[str, tuple[Array, Array]]:
     """What every layer sees in a pass forward, and in passes backward from the output.

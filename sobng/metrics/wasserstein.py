@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from sobng.geometry.box import AbstractBox
+from sobng.geometry.quadrature import counts
 from sobng.metrics.gram import Pullback
 from sobng.metrics.metric import AbstractMetric, interior, Values
 from sobng.metrics.regularity import check_density
@@ -17,7 +18,7 @@ from sobng.precision import matmul
 
 
 MODES = {2: 20, 3: 9}
-"""Cosines for each axis of the potential."""
+"""Cosines for each axis of the potential, where the points resolve them."""
 
 
 FLOOR = 1e-10
@@ -58,7 +59,7 @@ class WassersteinMetric(AbstractMetric):
         """**Arguments:**
 
         - `modes`: cosines for each axis of the potential on a box of two or three
-            dimensions; 20 and 9 by default.
+            dimensions; by default 20 and 9, or as many as the points resolve.
 
         **Raises:** `ValueError` if there is not at least one.
         """
@@ -70,7 +71,7 @@ class WassersteinMetric(AbstractMetric):
         """As in [`sobng.AbstractMetric`][].
 
         **Raises:** `ValueError` if the domain is neither an interval nor a box of two or
-        three dimensions, or the field not positive.
+        three dimensions, the field not positive, or the points too few for `modes`.
         """
         domain = system.problem.domain
         if not (isinstance(domain, AbstractBox) and domain.dim <= 3):
@@ -84,8 +85,8 @@ class WassersteinMetric(AbstractMetric):
         if domain.dim == 1:
             transform = _Distribution(_cumulation(points[:, 0], weights), weights)
         else:
-            num = MODES[domain.dim] if self.modes is None else self.modes
-            slopes, values = _cosines(points, lower, upper, num)
+            nums = _modes(self.modes, upper - lower, len(points))
+            slopes, values = _cosines(points, lower, upper, nums)
             transform = _Galerkin(slopes, values, weights)
         return Pullback(
             system, Values(), points, weights, transform=transform, entry=entry
@@ -160,10 +161,26 @@ def _cumulation(points, weights) -> Float[Array, "n n"]:
     return jnp.zeros_like(table).at[jnp.ix_(order, order)].set(table)
 
 
-def _cosines(points, lower, upper, num: int):
+def _modes(wanted: int | None, lengths: np.ndarray, num: int) -> list[int]:
+    """How many cosines each axis of a box has, on about so many points in all."""
+    # Gauss nodes in the middle are π/2 times as far apart as on average. A cosine that
+    # turns faster than they follow is a slower one to them, and the stiffness singular.
+    nodes = counts(lengths.tolist(), num)
+    resolved = [max(1, int(2 * n / math.pi)) for n in nodes]
+    if wanted is None:
+        return [min(MODES[len(nodes)], most) for most in resolved]
+    if wanted > min(resolved):
+        raise ValueError(
+            f"`WassersteinMetric` got `modes={wanted}` for each axis, and {num} points "
+            f"resolve {resolved}. Use more points, or leave `modes` out."
+        )
+    return [wanted] * len(nodes)
+
+
+def _cosines(points, lower, upper, nums: list[int]):
     """Slopes and values of the cosines on a box, but for the constant, at the points."""
     dim = points.shape[1]
-    indices = [k for k in itertools.product(range(num + 1), repeat=dim) if any(k)]
+    indices = [k for k in itertools.product(*(range(n + 1) for n in nums)) if any(k)]
     lengths = jnp.asarray(upper - lower)
     frequencies = jnp.asarray(indices, points.dtype) * (math.pi / lengths)[None]
     phases = frequencies[None] * (points - jnp.asarray(lower)[None])[:, None]

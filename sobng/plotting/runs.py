@@ -40,8 +40,9 @@ def is_recorded(run: Mapping[str, np.ndarray], quantity: str) -> bool:
 def draw_runs(
     axes: "Axes", runs: Mapping[str, Mapping[str, np.ndarray]], quantity: str
 ) -> None:
+    drawn = {label: run for label, run in runs.items() if is_recorded(run, quantity)}
     for index, (label, run) in enumerate(runs.items()):
-        if not is_recorded(run, quantity):
+        if label not in drawn:
             continue
         shown = _shown(run, quantity)
         seconds, values = run["seconds"][shown], run[quantity][shown]
@@ -53,7 +54,7 @@ def draw_runs(
         # Where it ended, so that a short run is not overlooked.
         axes.plot(seconds[-1:], values[-1:], "o", markersize=5.5, color=colour)
     axes.set_yscale("log")
-    _scale_seconds(axes, runs)
+    _scale_seconds(axes, drawn)
     axes.grid(axis="y", color="0.9", linewidth=0.6)
     axes.set(xlabel="seconds (without compilation)", title=QUANTITIES[quantity])
     axes.legend()
@@ -61,8 +62,8 @@ def draw_runs(
 
 def _scale_seconds(axes: "Axes", runs: Mapping[str, Mapping[str, np.ndarray]]) -> None:
     """Logarithmic seconds if one run is over long before another."""
-    ends = [float(run["seconds"][-1]) for run in runs.values() if len(run["seconds"])]
-    if ends and min(ends) > 0 and max(ends) > 8 * min(ends):
+    ends = [float(run["seconds"][-1]) for run in runs.values()]
+    if min(ends) > 0 and max(ends) > 8 * min(ends):
         first = min(
             float(np.min(r["seconds"][r["seconds"] > 0])) for r in runs.values()
         )

@@ -9,7 +9,7 @@ import optimistix as optx
 from jaxtyping import Array, Bool, Float, PyTree
 
 from sobng.once import lean, once
-from sobng.problem import Energy
+from sobng.solvers.binding import check_squares
 from sobng.solvers.gauss_newton import GaussNewton
 from sobng.solvers.marching import Marching
 from sobng.solvers.natural_gradient import NaturalGradient
@@ -59,12 +59,8 @@ def bind(solver: Any, system: System) -> Any:
     **Raises:** `ValueError` if the solver needs a sum of squares and gets an energy, or if
     its metric does not suit the system.
     """
-    squares = isinstance(solver, optx.AbstractLeastSquaresSolver)
-    if squares and isinstance(system.problem, Energy):
-        raise ValueError(
-            f"`{type(solver).__name__}` needs a sum of squares, and an energy is none. "
-            "Use `sobng.NaturalGradient()`."
-        )
+    if isinstance(solver, optx.AbstractLeastSquaresSolver):
+        check_squares(solver, system)
     on = getattr(solver, "on", None)
     return solver if on is None else on(system)
 

@@ -6,6 +6,7 @@ import equinox as eqx
 
 from sobng.metrics.euclidean import EuclideanMetric
 from sobng.metrics.gram import AbstractGram
+from sobng.problem import Energy
 from sobng.system import System
 
 
@@ -21,6 +22,15 @@ def bound(solver: Solver, system: System) -> Solver:
         (system, ours.metric.on(system)),
         is_leaf=lambda leaf: leaf is None or isinstance(leaf, System | AbstractGram),
     )
+
+
+def check_squares(solver: Any, system: System) -> None:
+    """Raises `ValueError` if a least-squares solver is given an energy."""
+    if isinstance(system.problem, Energy):
+        raise ValueError(
+            f"`{type(solver).__name__}` needs a sum of squares, and an energy is none. "
+            "Use `sobng.NaturalGradient()`."
+        )
 
 
 def gram_of(solver: Any) -> AbstractGram | None:

@@ -17,7 +17,7 @@ from sobng.metrics.metric import AbstractMetric
 from sobng.precision import matmul
 from sobng.search.radius import RadiusSearch
 from sobng.search.search import AbstractSearch, Trial
-from sobng.solvers.binding import bound, gram_of
+from sobng.solvers.binding import bound, check_squares, gram_of
 from sobng.solvers.info import StepInfo
 from sobng.solvers.route import route
 from sobng.system import System
@@ -120,7 +120,12 @@ class GaussNewton(optx.AbstractLeastSquaresSolver):
         self.gram = None
 
     def on(self, system: System) -> "GaussNewton":
-        """The same solver bound to a system: its rows, its points."""
+        """The same solver bound to a system: its rows, its points.
+
+        **Raises:** `ValueError` if the system is that of an energy, which is no sum of
+        squares, or does not suit the metric.
+        """
+        check_squares(self, system)
         return bound(self, system)
 
     def _jacobian(self, fn, y, args) -> LinearMap:
