@@ -70,7 +70,8 @@ class Case(eqx.Module):
         - `accuracy`: the relative L2 error that counts as success, or where there is no
             reference that of every quantity.
         - `quantities`: numbers that a solution is judged by besides its field, by name: a
-            function of the solution, and the exact value (an energy, an eigenvalue).
+            function of the solution, and the exact value (an energy, an eigenvalue); errors
+            are relative to it, or absolute where it is zero.
         - `tags`, `good_values`: for people and for lists.
 
         **Raises:** `ValueError` if an argument is of the wrong kind.
