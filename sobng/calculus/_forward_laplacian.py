@@ -169,13 +169,12 @@ def _chain(
 
 
 def _real(equation: Any) -> bool:
-    # Of a complex operand, too: its absolute value is real.
-    atoms = (*equation.invars, *equation.outvars)
-    mixed = any(jnp.issubdtype(a.aval.dtype, jnp.complexfloating) for a in atoms)
-    outvars = equation.outvars
-    return not mixed and all(
-        jnp.issubdtype(v.aval.dtype, jnp.floating) for v in outvars
-    )
+    # Its operands, too: the absolute value of a complex one is real.
+    def are(atoms, kind):
+        return [jnp.issubdtype(a.aval.dtype, kind) for a in atoms]
+
+    mixed = any(are(equation.invars, jnp.complexfloating))
+    return not mixed and all(are(equation.outvars, jnp.floating))
 
 
 def _is_linear(name: str, carried: set[int]) -> bool:
